@@ -1,0 +1,192 @@
+"""From a YAML file and ``key=value`` overrides to one frozen dataclass, strictly.
+
+Only the standard library and PyYAML (which accelerate brings along) are needed, so that a training run
+starts on a machine that has nothing but torch, diffusers, accelerate, einops and numpy.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+__all__ = ["ConfigError", "load_config", "to_plain"]
+
+Config = TypeVar("Config")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and what is accepted."""
+
+
+def load_config(cls: type[Config], path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Read one configuration.
+
+    Parameters
+    ----------
+    cls : type
+        A frozen dataclass. Its fields, and those of the dataclasses inside it, are the known keys.
+    path : path-like, optional
+        YAML file with a mapping at its top. Without it every field keeps its default.
+    overrides : iterable of str
+        ``"key=value"`` or ``"outer.inner=value"``; the value is YAML and wins over the file.
+
+    Returns
+    -------
+    An instance of `cls`.
+
+    Raises
+    ------
+    ConfigError
+        Unknown key (the nearest known one is named), wrong type, missing key, unreadable file.
+    """
+    values = _read_mapping(Path(path)) if path is not None else {}
+    for override in overrides:
+        _apply_override(values, override)
+    return _build(cls, values, "")
+
+
+def to_plain(config: Any) -> Any:
+    """Turn a configuration into dicts, lists, numbers and strings, ready for YAML or JSON."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(key): to_plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_plain(value) for value in config]
+    if isinstance(config, Path):
+        return str(config)
+    return config.item() if hasattr(config, "item") else config
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise ConfigError(f"configuration '{path}' does not exist; give the path of a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"configuration '{path}' is not valid YAML: {reason}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"configuration '{path}' holds a {type(values).__name__}; it must hold 'key: value' lines")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    import yaml
+
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{override}' is not of the form key=value")
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = values.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"override '{override}': '{name}' is a single value and has no keys inside")
+        values = inner
+    values[last] = yaml.safe_load(text)
+
+
+def _build(cls: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise ConfigError(_unknown_key(where, str(key), fields))
+    arguments = {key: _convert(value, hints[key], f"{where}{key}") for key, value in values.items()}
+    required = [
+        f"{where}{name}"
+        for name, f in fields.items()
+        if name not in arguments and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if required:
+        raise ConfigError(f"configuration key '{required[0]}' is missing and has no default")
+    try:
+        return cls(**arguments)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"configuration{' ' + where.rstrip('.') if where else ''}: {error}") from error
+
+
+def _unknown_key(where: str, key: str, fields: Iterable[str]) -> str:
+    known = sorted(fields)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{where}{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown configuration key '{where}{key}'; {hint}"
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """Check `value` against the type `hint` and return it as that type."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, inner, where)
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise ConfigError(f"'{where}' is {value!r}; it must be one of {', '.join(map(repr, inner))}")
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return _build(typing.cast(type, hint), value, f"{where}.")
+        raise _wrong_type(value, "a mapping of keys", where)
+    if origin in (dict, Mapping) or hint is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise _wrong_type(value, "a mapping of keys", where)
+    if origin in (tuple, list):
+        return _convert_sequence(value, hint, where)
+    return _convert_scalar(value, hint, where)
+
+
+def _convert_union(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in choices:
+        return None
+    errors = []
+    for choice in choices:
+        if choice is type(None):
+            continue
+        try:
+            return _convert(value, choice, where)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if not isinstance(value, list | tuple):
+        raise _wrong_type(value, "a list", where)
+    if origin is tuple and Ellipsis not in inner:
+        if len(value) != len(inner):
+            raise ConfigError(f"'{where}' has {len(value)} entries; it must have {len(inner)}")
+        return tuple(_convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
+    return origin(_convert(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value))
+
+
+def _convert_scalar(value: Any, hint: type, where: str) -> Any:
+    if hint is float and isinstance(value, str):
+        # YAML reads 1e-4 as text, because it wants 1.0e-4.
+        try:
+            return float(value)
+        except ValueError:
+            raise _wrong_type(value, "a number", where) from None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        return value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    raise _wrong_type(value, names.get(hint, hint.__name__), where)
+
+
+def _wrong_type(value: Any, wanted: str, where: str) -> ConfigError:
+    return ConfigError(f"'{where}' is {value!r}; it must be {wanted}")

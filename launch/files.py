@@ -1,0 +1,58 @@
+"""Files and folders that are either complete or absent."""
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["make_output_folder", "replace_when_complete"]
+
+
+@contextlib.contextmanager
+def replace_when_complete(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` once the block ends without an error.
+
+    Parameters
+    ----------
+    path : path-like
+        File or folder to make. An older one of that name is replaced only at the very end.
+
+    Yields
+    ------
+    Path
+        Where to write. It has the suffix of `path`, so that libraries which look at it choose rightly.
+    """
+    path = Path(path)
+    make_output_folder(path.parent)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def make_output_folder(folder: str | Path) -> Path:
+    """Make `folder` (and its parents) and prove that a file can be written there.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be made or written to.
+    """
+    folder = Path(folder)
+    probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"cannot write to the output folder '{folder}' ({reason}); choose another") from error
+    return folder
