@@ -1,0 +1,1 @@
+"""The ``poreforge`` command and the workflows that join the layers."""

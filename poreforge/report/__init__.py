@@ -1,0 +1,5 @@
+"""The HTML report: sections of text, figures and tables in one self-contained file."""
+
+from poreforge.report.page import Figure, Section, Table, write_report
+
+__all__ = ["Figure", "Section", "Table", "write_report"]

@@ -1,0 +1,103 @@
+"""From sections to one HTML file that needs no network."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch import replace_when_complete
+
+__all__ = ["Figure", "Section", "Table", "write_report"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture.
+
+    Parameters
+    ----------
+    png : bytes
+        The file's content.
+    caption : str
+        One or two sentences below it.
+    alt : str
+        What it shows, for readers who do not see it.
+    """
+
+    png: bytes
+    caption: str
+    alt: str
+
+    @property
+    def source(self) -> str:
+        """Data address of the picture."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Parameters
+    ----------
+    caption : str
+        What it holds.
+    columns : sequence of str
+        Heads, the first one that of the row names.
+    rows : sequence of sequence of str
+        Cells, ready for print.
+    best : sequence of set of int
+        For each row, the columns to set off.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    best: Sequence[frozenset[int]] = ()
+
+    def is_best(self, row: int, column: int) -> bool:
+        """Tell whether a cell is set off."""
+        return row < len(self.best) and column in self.best[row]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: paragraphs, then figures, then tables."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = field(default_factory=tuple)
+
+
+def write_report(path: str | Path, title: str, sections: Sequence[Section], *, facts: dict[str, Any]) -> Path:
+    """Write a report.
+
+    Parameters
+    ----------
+    path : path-like
+        The HTML file.
+    title : str
+        Its heading.
+    sections : sequence of Section
+        In order.
+    facts : dict
+        Line by line at the head of the page: date, seed, versions and the like.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("poreforge", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    page = environment.get_template("report.html").render(title=title, sections=sections, facts=facts, style=style)
+    path = Path(path)
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path

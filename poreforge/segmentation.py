@@ -1,0 +1,125 @@
+"""A grey volume in; labels, probabilities, porosity with its interval and a report out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from launch import describe_software, make_output_folder, replace_when_complete
+from poreforge.report import Section, Table, write_report
+from poreforge.report.figures import curves, grid, label_image
+from segment import Segmentation, load
+from volume import Volume, read, write
+
+__all__ = ["segment_file"]
+
+
+def segment_file(
+    path: str | Path, out: str | Path, *, model: str, voxel_size_um: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Segment the volume in a file.
+
+    Parameters
+    ----------
+    path : path-like
+        Grey values.
+    out : path-like
+        File for the labels; its ending chooses the format. Beside it go ``NAME-probability.tif`` (that of the
+        pore), ``NAME.json`` and ``NAME.html``.
+    model : str
+        As `segment.load` takes it.
+    voxel_size_um : (float, float, float), optional
+        Size of a voxel along z, y, x; by default the file's.
+
+    Returns
+    -------
+    dict
+        What ``NAME.json`` holds.
+
+    Raises
+    ------
+    ValueError
+        If the volume or the model cannot be used.
+    """
+    out = Path(out)
+    segmenter = load(model)
+    make_output_folder(out.parent)
+    grey = read(path, voxel_size_um=voxel_size_um)
+    result = segmenter.predict(grey.array)
+    summary = {
+        "file": str(path),
+        "model": model,
+        "shape": list(grey.shape),
+        "voxel_size_um": grey.voxel_size_um,
+        "porosity": result.porosity,
+        "porosity_interval": list(result.porosity_interval),
+        "interval_coverage": result.coverage,
+        "fractions": {name: float(np.mean(result.labels == k)) for k, name in enumerate(result.phases)},
+        "undecided": float(np.mean(result.probability.max(axis=0) < 0.8)),
+        "software": describe_software(),
+    }
+    name = out.name.split(".")[0]
+    pore = Volume(result.probability[0], grey.voxel_size_um)
+    write(out.with_name(f"{name}-probability.tif"), pore)
+    write(out, Volume(result.labels, grey.voxel_size_um, result.phases))
+    with replace_when_complete(out.with_name(f"{name}.json")) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    _write_report(out.with_name(f"{name}.html"), grey, result, summary)
+    return summary
+
+
+def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[str, Any]) -> None:
+    low, high = result.porosity_interval
+    text = (
+        f"Porosity {result.porosity:.2%}; interval {low:.2%} to {high:.2%}. The interval covers the truth in at least "
+        f"{result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated. It says nothing "
+        "about a material or an instrument that is unlike all of them: look at the pictures."
+    )
+    unsure = f"{summary['undecided']:.1%} of the voxels have no phase with a probability of 0.8."
+    rows = [[name, f"{fraction:.2%}"] for name, fraction in summary["fractions"].items()]
+    sections = [
+        Section("Result", [text, unsure], tables=[Table("Volume fractions.", ["phase", "fraction"], rows)]),
+        Section("Slices", [], [_slices(grey.array, result)]),
+        Section("Slice by slice", [], [_profile(grey, result)]),
+    ]
+    software = summary["software"]
+    facts = {
+        "File": Path(summary["file"]).name,
+        "Model": summary["model"],
+        "Voxels": " × ".join(map(str, grey.shape)) + " (z, y, x)",
+        "Commit": software["commit"] or "not in a git checkout",
+        "Packages": ", ".join(f"{k} {v}" for k, v in software["packages"].items()),
+    }
+    write_report(path, f"Segmentation of {Path(summary['file']).name}", sections, facts=facts)
+
+
+def _slices(grey: np.ndarray, result: Segmentation) -> Any:
+    limits = tuple(np.percentile(grey, [0.5, 99.5]))
+    pictures = []
+    for z in sorted({len(grey) // 6, len(grey) // 2, 5 * len(grey) // 6}):
+        confidence = result.probability[:, z].max(axis=0)
+        pictures += [
+            {"image": grey[z], "title": f"slice {z}", "limits": limits},
+            {"image": label_image(result.labels[z]), "title": "labels"},
+            {"image": confidence, "title": "confidence", "limits": (1 / len(result.phases), 1), "cmap": "magma"},
+        ]
+    return grid(
+        pictures,
+        columns=3,
+        caption="Grey values; labels, pore dark; probability of the chosen label: where it is dark, do not trust it.",
+        alt="Three slices: grey values, labels and confidence.",
+    )
+
+
+def _profile(grey: Volume, result: Segmentation) -> Any:
+    porosity = (result.labels == 0).mean(axis=(1, 2))
+    return curves(
+        {"porosity": (np.arange(len(porosity)), porosity)},
+        x_label="slice",
+        y_label="porosity of the slice",
+        levels={"whole volume": result.porosity},
+        caption="A single slice that stands out is more often a bad image than a change of the material.",
+        alt="Porosity of each slice.",
+    )

@@ -1,0 +1,326 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import generative
+import volume
+from generative.configuration import DDPMConfig, MaterialConfig, PatchConfig
+from generative.patches import LabelledPatches
+from generative.pipeline import newest_checkpoint
+from generative.training import NoisyPatches, load_material, train
+from launch import ConfigError, load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def weights(run, where="model"):
+    return load_file(next((run / where).glob("*.safetensors")))
+
+
+def assert_same_weights(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def losses(run):
+    return {line["step"]: line["loss"] for line in map(json.loads, (run / "log.jsonl").read_text().splitlines())}
+
+
+def test_run_leaves_model_samples_log_and_summary(tiny_config, two_phases):
+    config = tiny_config()
+    summary = train(config)
+    run = config.out
+    assert summary["step"] == 6
+    assert list(losses(run)) == [1, 2, 3, 4, 5, 6]
+    made = [volume.read(p) for p in sorted((run / "samples").glob("*.tif"))]
+    assert [m.shape for m in made] == [(8, 8, 8)] * 2
+    assert summary["material_fractions"] == pytest.approx([1 - two_phases.mean(), two_phases.mean()])
+    assert summary["sample_fractions"][0] == pytest.approx([np.mean(np.asarray(made[0]) == k) for k in (0, 1)])
+    assert json.loads((run / "summary.json").read_text()) == summary
+    assert json.loads((run / "run.json").read_text())["seed"] == 5
+    assert np.array_equal(
+        generative.load(run, device="cpu")(count=2, steps=3, seed=5), np.stack(list(map(np.asarray, made)))
+    )
+
+
+def test_killed_and_resumed_run_equals_the_uninterrupted_one_to_the_bit(tiny_config):
+    whole, broken = tiny_config(out="whole", accumulate=2), tiny_config(out="broken", accumulate=2)
+    train(whole)
+    assert train(broken, stop_at=3) == {"step": 3}  # one step past the checkpoint: it is lost and done again
+    torch.manual_seed(999)
+    assert not (broken.out / "model").exists()
+    train(broken)
+    assert_same_weights(weights(whole.out), weights(broken.out))
+    assert losses(whole.out) == losses(broken.out)
+    last = "checkpoints/step-00000006"
+    assert_same_weights(weights(whole.out, last), weights(broken.out, last))
+
+
+def test_more_steps_continue_a_finished_run_as_if_asked_for_at_once(tiny_config):
+    train(tiny_config(out="whole"))
+    train(tiny_config(out="twice", steps=4))
+    again = train(tiny_config(out="twice", steps=6))
+    assert again["step"] == 6
+    run = tiny_config(out="twice").out
+    assert_same_weights(weights(run), weights(run.with_name("whole")))
+
+
+def test_finished_run_says_so_and_changes_nothing(tiny_config):
+    config = tiny_config(steps=2)
+    train(config)
+    before = {p: p.stat().st_mtime_ns for p in config.out.rglob("*")}
+    assert train(config)["already_finished"]
+    assert {p: p.stat().st_mtime_ns for p in config.out.rglob("*")} == before
+
+
+def test_checkpoint_holds_averaged_weights_that_load_and_differ_from_the_last(tiny_config):
+    config = tiny_config(keep_checkpoints=1)
+    train(config, stop_at=4)
+    checkpoint = newest_checkpoint(config.out)
+    assert [p.name for p in checkpoint.parent.iterdir()] == ["step-00000004"]
+    averaged, last = weights(checkpoint, "ema"), load_file(checkpoint / "model.safetensors")
+    assert any(not torch.equal(averaged[name], last[name]) for name in last)
+    assert generative.load(config.out, device="cpu")(steps=2).shape == (1, 8, 8, 8)
+
+
+def test_moving_average_is_that_of_the_weights_after_each_step(tiny_config):
+    config = tiny_config(checkpoint_every=1, keep_checkpoints=9, steps=3, ema_decay=0.2)
+    train(config)
+    steps = sorted((config.out / "checkpoints").iterdir())
+    expected = None
+    for n, folder in enumerate(steps):
+        now = load_file(folder / "model.safetensors")
+        decay = min(0.2, (1 + n) / (10 + n)) if n else 0.0
+        expected = now if expected is None else {k: decay * expected[k] + (1 - decay) * now[k] for k in now}
+        averaged = weights(folder, "ema")
+        assert all(torch.allclose(averaged[k], expected[k], atol=1e-6) for k in now)
+
+
+def test_example_depends_on_its_index_and_not_on_where_the_run_was_resumed(two_phases):
+    patches = LabelledPatches(two_phases, size=(4, 4, 4), stride=2, symmetry="cubic", seed=7)
+    settings = {"n_phases": 2, "timesteps": 1000, "stop": 40}
+    whole, rest = NoisyPatches(patches, start=0, **settings), NoisyPatches(patches, start=30, **settings)
+    assert (len(whole), len(rest)) == (40, 10)
+    for i in range(10):
+        a, b = whole[30 + i], rest[i]
+        assert all(torch.equal(a[k], b[k]) for k in ("clean", "noise", "timestep"))
+
+
+def test_noise_and_times_of_the_examples_are_gaussian_and_even(two_phases):
+    patches = LabelledPatches(two_phases, size=(8, 8, 8), stride=2, seed=7)
+    examples = [NoisyPatches(patches, n_phases=2, timesteps=10, start=0, stop=2000)[i] for i in range(300)]
+    noise = torch.stack([e["noise"] for e in examples])
+    assert float(noise.mean()) == pytest.approx(0, abs=4 / noise.numel() ** 0.5)
+    assert float(noise.var()) == pytest.approx(1, abs=4 * (2 / noise.numel()) ** 0.5)
+    counts = np.bincount([int(e["timestep"]) for e in examples], minlength=10)
+    assert counts.min() > 10
+    assert len(counts) == 10
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+def test_training_takes_non_cubic_patches_of_n_phases(tiny_config, n_phases):
+    labels = np.random.default_rng(0).integers(n_phases, size=(6, 8, 12)).astype(np.uint8)
+    config = tiny_config(labels, patches=PatchConfig(size=(4, 6, 8), stride=2, symmetry="flips"), steps=2)
+    summary = train(config)
+    assert len(summary["sample_fractions_mean"]) == n_phases
+    assert volume.read(config.out / "samples" / "sample-000.tif").shape == (4, 6, 8)
+
+
+def test_loss_on_a_single_patch_falls_far_below_the_start(tiny_config, two_phases):
+    patch = two_phases[:8, :8, :8]
+    config = tiny_config(
+        patch, patches=PatchConfig(size=(8, 8, 8)), steps=120, batch_size=8, learning_rate=5e-3, checkpoint_every=120
+    )
+    summary = train(config)
+    log = losses(config.out)
+    first, last = np.mean([log[i] for i in range(1, 6)]), np.mean([log[i] for i in range(101, 121)])
+    assert last < 0.35 * first
+    assert summary["step"] == 120
+
+
+@pytest.mark.slow
+def test_overfitted_patch_is_reproduced(tiny_config, two_phases):
+    patch = two_phases[:8, :8, :8]
+    config = tiny_config(
+        patch, patches=PatchConfig(size=(8, 8, 8)), steps=600, batch_size=8, learning_rate=5e-3, checkpoint_every=600
+    )
+    train(config)
+    made = generative.load(config.out, device="cpu")(count=4, steps=25, seed=1)
+    assert np.mean(made == patch) > 0.99
+
+
+def changed(config, **values):
+    return dataclasses.replace(config, **values)
+
+
+def test_another_configuration_in_the_same_folder_is_refused_by_its_key(tiny_config):
+    config = tiny_config(steps=2)
+    train(config, stop_at=2)
+    with pytest.raises(ConfigError, match=r"training\.learning_rate = 0\.0002, now .* = 0\.1"):
+        train(tiny_config(steps=2, learning_rate=0.1))
+    with pytest.raises(ConfigError, match=r"seed = 5, now seed = 6"):
+        train(tiny_config(steps=2, seed=6))
+
+
+def test_material_that_gained_a_phase_is_refused_at_resume(tiny_config, two_phases):
+    train(tiny_config(), stop_at=2)
+    three = two_phases.copy()
+    three[0] = 2
+    with pytest.raises(ValueError, match=r"model with 2 phases .*material has 3"):
+        train(tiny_config(three))
+
+
+def test_half_a_checkpoint_is_not_taken(tiny_config):
+    config = tiny_config()
+    train(config, stop_at=2)
+    half = config.out / "checkpoints" / ".partial-step-00000004"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    with (config.out / "log.jsonl").open("a") as log:
+        log.write('{"step": 3, "lo')
+    assert train(config)["step"] == 6
+    assert not half.exists()
+    assert list(losses(config.out)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_bad_material_leaves_no_run_folder(tiny_config):
+    config = tiny_config(np.zeros((12, 12, 12), np.uint8))
+    with pytest.raises(ValueError, match="single phase"):
+        train(config)
+    small = tiny_config(np.arange(2, dtype=np.uint8).repeat(32).reshape(4, 4, 4))
+    with pytest.raises(ValueError, match="smaller than the patch"):
+        train(small)
+    assert not config.out.exists()
+
+
+def test_loss_that_is_not_finite_stops_the_run(tiny_config):
+    with pytest.raises(ValueError, match=r"lower 'training\.learning_rate'"):
+        train(tiny_config(learning_rate=1e30, warmup_steps=0, clip_norm=1e30))
+
+
+def test_recipe_is_built_with_the_seed(monkeypatch):
+    from synth import recipes
+
+    seen = {}
+
+    def build(recipe, *, seed):
+        seen.update(recipe=recipe, seed=seed)
+        return np.array([[[0, 1]]], dtype=np.uint8)
+
+    monkeypatch.setattr(recipes, "build_structure", build)
+    config = MaterialConfig(recipe={"generator": "sphere_pack"}, phases=("pore", "solid"), voxel_size_um=(1, 1, 1))
+    material = load_material(config, seed=3)
+    assert seen == {"recipe": {"generator": "sphere_pack"}, "seed": 3}
+    assert (material.phases, material.voxel_size_um) == (("pore", "solid"), (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.learning_rat=1", "did you mean 'training.learning_rate'"),
+        ("patches.size=[10, 12, 12]", "multiple of 4"),
+        ("patches.symmetry=mirror", "must be one of"),
+        ("training.batch_size=0", "'batch_size' is 0; it must be positive"),
+        ("sampling.steps=2000", "more than 'diffusion.timesteps'"),
+        ("material.volume=a.tif", "exactly one of"),
+        ("seed=-1", "must not be negative"),
+        ("training.ema_decay=1.0", "below 1"),
+    ],
+)
+def test_configuration_errors_name_the_key(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(DDPMConfig, ROOT / "configs" / "generative" / "smoke.yaml", [override])
+
+
+# --- the script -----------------------------------------------------------------------------------------------------
+
+
+def command(config, *more):
+    """Start the script as a file, as `accelerate launch` does, from elsewhere and without the project installed."""
+    keys = {
+        "material.recipe": "null",
+        "material.volume": config.material.volume,
+        "patches.size": "[8, 8, 8]",
+        "denoiser.channels": "[8, 16]",
+        "denoiser.attention_heads": 2,
+        "training.batch_size": 2,
+        "training.log_every": 1,
+        "sampling.count": 1,
+        "sampling.steps": 2,
+    }
+    settings = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    script = [sys.executable, str(ROOT / "generative" / "train_ddpm.py")]
+    return [
+        *script,
+        "--config",
+        str(ROOT / "configs/generative/smoke.yaml"),
+        "--out",
+        str(config.out),
+        *settings,
+        *more,
+    ]
+
+
+def clean_environment():
+    drop = {"PYTHONPATH"}
+    return {k: v for k, v in os.environ.items() if k not in drop} | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start(arguments, cwd):
+    return subprocess.run(arguments, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=200)
+
+
+def test_process_killed_by_the_system_goes_on_where_it_was(tiny_config, tmp_path):
+    whole, broken = tiny_config(out="whole"), tiny_config(out="broken")
+    steps = ["--set", "training.steps=12", "--set", "training.checkpoint_every=3"]
+    process = subprocess.Popen(
+        command(broken, *steps),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 120
+    while newest_checkpoint(broken.out) is None and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert newest_checkpoint(broken.out) is not None
+    again = start(command(broken, *steps), tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "finished at step 12" in again.stdout
+    # The uninterrupted run is made in this process: same threads, same arithmetic.
+    config = load_config(
+        DDPMConfig,
+        ROOT / "configs/generative/smoke.yaml",
+        [a for a in [*command(whole, *steps), f"out={whole.out}"] if "=" in a],
+    )
+    train(config)
+    assert losses(whole.out) == losses(broken.out)
+    assert_same_weights(weights(whole.out), weights(broken.out))
+
+
+def test_bad_configuration_is_one_line_and_status_two(tiny_config, tmp_path):
+    done = start(command(tiny_config(), "--set", "trainin.steps=3"), tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "train_ddpm: error: unknown configuration key 'trainin'; did you mean 'training'?\n"
+
+
+def test_training_starts_without_the_heavy_packages():
+    code = (
+        "import sys, generative, generative.train_ddpm; "
+        "print([m for m in ('skimage', 'matplotlib', 'bpy', 'tifffile', 'zarr', 'h5py', 'SimpleITK', 'trimesh', "
+        "'quantimpy', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,302 @@
+"""The corpus on disk: pairs of grey values and labels, and one line of a manifest for each.
+
+A corpus is a folder::
+
+    corpus.json           the description that every sample was made from
+    manifest.jsonl        one JSON line for each complete sample, in the order in which they were finished
+    grey/000000.tif       uncompressed, so that training can read or map them quickly
+    labels/000000.tif
+
+A sample exists once its line does. The files are put in place first, each completely or not at all, and the line
+comes last; a line that a killed run left unfinished is passed over, and cut off by the next write.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from launch import make_output_folder, replace_when_complete
+from volume.errors import MissingVolumeError, VolumeFileError
+from volume.files import read, write
+from volume.labels import check_labels
+from volume.model import Volume
+
+__all__ = ["Corpus", "Sample"]
+
+DESCRIPTION_FILE = "corpus.json"
+MANIFEST_FILE = "manifest.jsonl"
+PARTS = ("grey", "labels")
+HASH_BLOCK = 2**20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """One pair of a corpus.
+
+    Parameters
+    ----------
+    grey : Volume
+        What the microscope sees, shape (Z, Y, X).
+    labels : Volume
+        The truth, ``uint8``, same shape.
+    entry : dict
+        The sample's line of the manifest: ``index``, ``seed``, ``recipe``, ``microscope``, ``truth``,
+        ``voxel_size_um``, ``phases``, ``shape``, and for ``grey`` and ``labels`` the ``file`` and its ``sha256``.
+    """
+
+    grey: Volume
+    labels: Volume
+    entry: dict[str, Any]
+
+
+class Corpus(Sequence[Sample]):
+    """Samples on disk, in the order of their indices.
+
+    Parameters
+    ----------
+    folder : path-like
+        A folder made by `Corpus.create`. One process at a time may write to it; any number may read.
+
+    Attributes
+    ----------
+    folder : Path
+    description : dict
+        What the samples were made from.
+
+    Raises
+    ------
+    VolumeFileError
+        A ``ValueError``: no corpus there, or a damaged description or manifest.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.folder / DESCRIPTION_FILE
+        if not path.is_file():
+            raise MissingVolumeError(
+                f"'{self.folder}' holds no corpus ('{DESCRIPTION_FILE}' is missing); make one first"
+            )
+        try:
+            self.description: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8"))["description"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise VolumeFileError(f"'{path}' is damaged ({error}); make the corpus anew") from error
+        self._entries = _read_manifest(self.folder / MANIFEST_FILE)
+
+    @classmethod
+    def create(cls, folder: str | Path, *, description: Mapping[str, Any]) -> "Corpus":
+        """Make an empty corpus, or open the one that is there so that a run goes on where it ended.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there.
+        description : mapping
+            What samples are made from: recipe, microscope, shape, seed of the whole. It may hold NumPy values.
+
+        Raises
+        ------
+        VolumeFileError
+            If the corpus that is there was made from another description; the first differing key is named.
+        """
+        folder = Path(folder)
+        wanted = _plain(dict(description))
+        if (folder / DESCRIPTION_FILE).is_file():
+            corpus = cls(folder)
+            difference = _first_difference(corpus.description, wanted, "")
+            if difference is not None:
+                raise VolumeFileError(
+                    f"the corpus '{folder}' was made from another description: {difference}; "
+                    f"choose another folder or the same settings"
+                )
+            return corpus
+        make_output_folder(folder)
+        with replace_when_complete(folder / DESCRIPTION_FILE) as temporary:
+            temporary.write_text(json.dumps({"description": wanted}, indent=1) + "\n", encoding="utf-8")
+        return cls(folder)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[k] for k in range(*position.indices(len(self)))]
+        entry = self.entries[operator.index(position)]
+        grey, labels = (read(self.folder / entry[part]["file"]) for part in PARTS)
+        return Sample(grey, labels, entry)
+
+    @property
+    def entries(self) -> tuple[dict[str, Any], ...]:
+        """Lines of the manifest, in the order of their indices."""
+        return tuple(self._entries[index] for index in sorted(self._entries))
+
+    def missing(self, count: int) -> list[int]:
+        """Return the indices below `count` that have no sample yet, ascending."""
+        return [index for index in range(count) if index not in self._entries]
+
+    def append(self, grey: Any, labels: Any, *, seed: Any, recipe: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+        """Write a sample under the lowest free index; see `write_sample`."""
+        index = self.missing(len(self) + 1)[0]
+        return self.write_sample(index, grey, labels, seed=seed, recipe=recipe, **facts)
+
+    def write_sample(
+        self,
+        index: int,
+        grey: Any,
+        labels: Any,
+        *,
+        seed: Any,
+        recipe: Mapping[str, Any],
+        truth: Mapping[str, Any] | None = None,
+        microscope: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write the two volumes, then the line that makes them count.
+
+        Parameters
+        ----------
+        index : int
+            Number of the sample, from 0; not one that is there already.
+        grey : Volume or array_like of shape (Z, Y, X)
+            What the microscope sees.
+        labels : Volume or array_like of shape (Z, Y, X)
+            The truth, 0 to 255. Voxel size and phases are taken from its attributes if it has them.
+        seed : int or anything that JSON can hold
+            What the sample's randomness derives from.
+        recipe, truth, microscope : mapping
+            How the structure was made, what is known of it exactly, and the settings drawn for the microscope.
+            NumPy values are welcome; numbers that are not finite become ``null``.
+
+        Returns
+        -------
+        dict
+            The line of the manifest.
+
+        Raises
+        ------
+        VolumeFileError
+            The index is taken, shapes or voxel sizes differ, or the folder cannot be written to.
+        """
+        index = operator.index(index)
+        if index < 0 or index in self._entries:
+            raise VolumeFileError(
+                f"sample {index} cannot be written to '{self.folder}': the index is taken or negative"
+            )
+        volumes = _pair(grey, labels)
+        facts = {"index": index, "seed": seed, "recipe": recipe, "microscope": microscope, "truth": truth}
+        facts |= {key: getattr(volumes["labels"], key) for key in ("voxel_size_um", "phases", "shape")}
+        entry = _plain(facts)
+        for part, volume in volumes.items():
+            file = f"{part}/{index:06d}.tif"
+            write(self.folder / file, volume)
+            entry[part] = {"file": file, "sha256": _sha256(self.folder / file)}
+        _append_line(self.folder / MANIFEST_FILE, json.dumps(entry, allow_nan=False))
+        self._entries[index] = entry
+        return entry
+
+    def verify(self) -> list[str]:
+        """Compare every file with its checksum.
+
+        Returns
+        -------
+        list of str
+            One sentence for each file that is missing or differs; empty if the corpus is sound.
+        """
+        problems = []
+        for entry in self.entries:
+            for part in PARTS:
+                path = self.folder / entry[part]["file"]
+                if not path.is_file():
+                    problems.append(f"sample {entry['index']}: '{path}' is missing")
+                elif _sha256(path) != entry[part]["sha256"]:
+                    problems.append(f"sample {entry['index']}: '{path}' differs from its checksum")
+        return problems
+
+
+def _pair(grey: Any, labels: Any) -> dict[str, Volume]:
+    """Return both as volumes of one shape and one voxel size."""
+    sizes = [size for item in (labels, grey) if (size := getattr(item, "voxel_size_um", None)) is not None]
+    size = sizes[0] if sizes else None
+    volumes = {
+        "grey": Volume(np.asarray(grey), size),
+        "labels": Volume(check_labels(labels), size, getattr(labels, "phases", None)),
+    }
+    if volumes["grey"].shape != volumes["labels"].shape:
+        raise VolumeFileError(
+            f"grey values of shape {volumes['grey'].shape} and labels of shape {volumes['labels'].shape} make no pair"
+        )
+    if len(sizes) == 2 and not np.array_equal(sizes[0], sizes[1]):
+        raise VolumeFileError(f"grey values with voxels of {sizes[1]} µm and labels of {sizes[0]} µm make no pair")
+    return volumes
+
+
+def _read_manifest(path: Path) -> dict[int, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    *lines, _unfinished = path.read_bytes().split(b"\n")
+    entries = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            entries[int(entry["index"])] = entry
+        except (KeyError, TypeError, ValueError) as error:
+            raise VolumeFileError(
+                f"line {number} of '{path}' is damaged ({error}); delete that line and the sample is made again"
+            ) from error
+    return entries
+
+
+def _append_line(path: Path, line: str) -> None:
+    with path.open("a+b") as file:
+        if file.tell() and not _ends_line(file):
+            # What follows the last newline is a line that a killed run did not finish.
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode("utf-8") + b"\n")
+
+
+def _ends_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy values, dataclasses, tuples and paths into what JSON holds; not finite → ``None``."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int | str | None) else str(value)
+
+
+def _first_difference(found: Any, wanted: Any, where: str) -> str | None:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(key for key in found if key not in wanted)]:
+            inner = f"{where}.{key}" if where else key
+            if key not in found or key not in wanted:
+                return f"'{inner}' is {'new' if key in wanted else 'no longer there'}"
+            difference = _first_difference(found[key], wanted[key], inner)
+            if difference is not None:
+                return difference
+        return None
+    return None if found == wanted else f"'{where}' was {found!r} and is now {wanted!r}"

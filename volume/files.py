@@ -1,0 +1,107 @@
+"""Reading and writing volumes: the format follows from the name, every fault becomes one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volume.errors import MissingVolumeError, VolumeFileError, in_one_sentence
+from volume.formats.registry import accepted_suffixes, choose_for_reading, choose_for_writing
+from volume.model import Volume
+
+__all__ = ["accepted_suffixes", "read", "write"]
+
+
+def read(path: str | Path, *, voxel_size_um: Any = None) -> Volume:
+    """Read a volume from a file or a folder.
+
+    Parameters
+    ----------
+    path : path-like
+        Multi-page TIFF, OME-TIFF or ImageJ TIFF (``.tif``, ``.tiff``, ``.btf``), OME-Zarr (``.zarr``), HDF5 (``.h5``,
+        ``.hdf5``), ``.npy``, NRRD (``.nrrd``, ``.nhdr``), MetaImage (``.mha``, ``.mhd``), raw (``.raw`` with its
+        ``.json``), one PNG or JPEG image, or a folder of TIFF, PNG or JPEG slices, taken in natural order.
+    voxel_size_um : sequence of three numbers, optional
+        Size of a voxel along (z, y, x) in micrometres; wins over what the file says.
+
+    Returns
+    -------
+    Volume
+        Array of shape (Z, Y, X) in the file's own type and the machine's byte order; booleans become ``uint8``.
+        ``voxel_size_um`` is ``None`` if the file does not state all three: no size is made up.
+
+    Raises
+    ------
+    VolumeFileError
+        A ``ValueError``: unknown kind, empty, truncated or damaged file, colour images, channels or time points,
+        slices of unequal size, values that are not finite. `MissingVolumeError` (also a ``FileNotFoundError``) if
+        there is nothing at `path`.
+    ValueError
+        `voxel_size_um` is not three positive numbers.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingVolumeError(f"'{path}' does not exist; give the path of a volume's file or folder")
+    file_format = choose_for_reading(path)
+    if path.is_file() and path.stat().st_size == 0:
+        raise VolumeFileError(f"'{path}' is empty (0 bytes); it was probably not written to the end")
+    with in_one_sentence(path, file_format.NAME):
+        found = file_format.read(path)
+        array = _to_native(found.array)
+        found = Volume(array, found.voxel_size_um, found.phases)
+    _refuse_not_finite(array, f"'{path}'")
+    return found if voxel_size_um is None else Volume(array, voxel_size_um, found.phases)
+
+
+def write(path: str | Path, volume: Any) -> None:
+    """Write a volume; the file or folder is either complete or absent.
+
+    Parameters
+    ----------
+    path : path-like
+        Its suffix chooses the format, see `read`: ``.ome.tif`` is OME-TIFF, ``.tif`` a TIFF that ImageJ understands. A
+        name without a suffix becomes a folder of TIFF slices. What was there before is replaced at the very end.
+    volume : Volume or array_like of shape (Z, Y, X)
+        The type is kept exactly; booleans become ``uint8``. Voxel size and phases are kept in every format. The
+        attributes ``voxel_size_um`` and ``phases`` of other array-likes are used if they have them.
+
+    Raises
+    ------
+    VolumeFileError
+        A ``ValueError``: unknown suffix, a type that the format cannot hold, values that are not finite, a place that
+        cannot be written to, or a folder in the way that holds something else.
+    """
+    path = Path(path)
+    file_format = choose_for_writing(path)
+    if not isinstance(volume, Volume):
+        volume = Volume(volume, getattr(volume, "voxel_size_um", None), getattr(volume, "phases", None))
+    volume = Volume(_to_native(volume.array), volume.voxel_size_um, volume.phases)
+    if volume.array.dtype.name not in file_format.DTYPES:
+        raise VolumeFileError(
+            f"'{path}': {file_format.NAME} cannot hold {volume.array.dtype.name}; it accepts "
+            f"{', '.join(file_format.DTYPES)}: convert the array or choose another format"
+        )
+    _refuse_not_finite(volume.array, f"the volume for '{path}'")
+    try:
+        file_format.write(path, volume)
+    except OSError as error:
+        raise VolumeFileError(f"cannot write '{path}' ({error.strerror or error}); choose another place") from error
+
+
+def _to_native(array: np.ndarray) -> np.ndarray:
+    """Booleans as ``uint8``, the machine's byte order, C order: what every format and every kernel takes."""
+    if array.dtype == bool:
+        array = array.view(np.uint8) if array.flags.c_contiguous else array.astype(np.uint8)
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def _refuse_not_finite(array: np.ndarray, where: str) -> None:
+    if array.dtype.kind != "f":
+        return
+    # Slice by slice, so that the mask of a large volume never exists as a whole.
+    wrong = sum(plane.size - int(np.count_nonzero(np.isfinite(plane))) for plane in array)
+    if wrong:
+        raise VolumeFileError(
+            f"{where} holds {wrong} value{'s' if wrong > 1 else ''} of {array.size} that "
+            f"{'are' if wrong > 1 else 'is'} not finite (NaN or infinite); crop or fill them first"
+        )

@@ -1,0 +1,103 @@
+"""OME-Zarr (NGFF 0.5, and 0.4 for reading): the finest level, with its scale and units."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from launch import replace_when_complete
+from volume.axes import to_zyx
+from volume.errors import VolumeFileError
+from volume.formats.npy import DTYPES
+from volume.model import Volume
+from volume.note import from_note, to_note
+from volume.voxel_size import from_header, micrometres_per
+
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "owns", "read", "write"]
+
+NAME = "OME-Zarr"
+SUFFIXES = (".zarr",)
+IS_FOLDER = True
+
+MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+CHUNK = 128  # voxels along an edge: 2 MB of labels, and a crop for training touches few chunks
+NOTE_KEY = "poreforge"
+
+
+def read(path: Path) -> Volume:
+    """Read level 0 of the first multiscale image, or a bare array."""
+    import zarr
+
+    node = zarr.open(path, mode="r")
+    if isinstance(node, zarr.Array):
+        return Volume(to_zyx(np.asarray(node[...]), None, f"'{path}'"), *from_note(_attributes(node).get(NOTE_KEY)))
+    node, attributes, image = _find_image(node, path)
+    level = image["datasets"][0]
+    array = np.asarray(node[level["path"]][...])
+    axes, units = _axes(image, array.ndim)
+    header = _scale(image, level, array.ndim) * units
+    sizes = [dict(zip(axes, header, strict=True)).get(name) for name in "ZYX"]
+    exact, phases = from_note(attributes.get(NOTE_KEY))
+    return Volume(to_zyx(array, axes, f"'{path}'"), from_header(sizes, exact), phases)
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write one level in chunks of at most 128³ voxels."""
+    import zarr
+
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    if volume.voxel_size_um is not None:
+        axes = [{**axis, "unit": "micrometer"} for axis in axes]
+    # NGFF demands a scale; without a unit beside it, it is a count of voxels.
+    scale = {"type": "scale", "scale": list(volume.voxel_size_um or (1.0, 1.0, 1.0))}
+    image: Any = {"name": path.name, "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
+    with replace_when_complete(path) as temporary:
+        group = zarr.create_group(temporary, zarr_format=3)
+        group.attrs.update({"ome": {"version": "0.5", "multiscales": [image]}, NOTE_KEY: to_note(volume)})
+        array = group.create_array(
+            "0",
+            shape=volume.shape,
+            dtype=volume.array.dtype,
+            chunks=tuple(min(CHUNK, size) for size in volume.shape),
+            dimension_names=("z", "y", "x"),
+        )
+        array[...] = volume.array
+
+
+def owns(path: Path) -> bool:
+    """Tell whether the folder is a zarr store."""
+    return any((path / mark).is_file() for mark in MARKS)
+
+
+def _find_image(group: Any, path: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return the group that holds a multiscale image, its attributes and the image's description."""
+    for node in (group, group.get("0")):
+        attributes = _attributes(node)
+        images = attributes.get("ome", attributes).get("multiscales")
+        if images:
+            return node, attributes, images[0]
+    raise VolumeFileError(f"'{path}' is a zarr group without an OME multiscale image; write it as OME-Zarr 0.4 or 0.5")
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    return dict(getattr(node, "attrs", {}))
+
+
+def _axes(image: Mapping[str, Any], ndim: int) -> tuple[str, np.ndarray]:
+    """Return one letter per axis and its unit in micrometres, NaN where there is none."""
+    axes = image.get("axes") or list("tczyx"[-ndim:])
+    axes = [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
+    units = [micrometres_per(axis.get("unit")) for axis in axes]
+    letters = "".join(str(axis["name"])[:1].upper() for axis in axes)
+    return letters, np.array([np.nan if unit is None else unit for unit in units])
+
+
+def _scale(image: Mapping[str, Any], level: Mapping[str, Any], ndim: int) -> np.ndarray:
+    """Multiply the scales of the level and of the whole image; NaN if there is none."""
+    transforms: Sequence[Mapping[str, Any]] = [
+        *level.get("coordinateTransformations", ()),
+        *image.get("coordinateTransformations", ()),
+    ]
+    scales = [np.asarray(t["scale"], dtype=float) for t in transforms if t.get("type") == "scale"]
+    return np.prod(scales, axis=0) if scales else np.full(ndim, np.nan)
