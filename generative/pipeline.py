@@ -160,12 +160,12 @@ class StructurePipeline:
         try:
             material = json.loads((folder / "material.json").read_text(encoding="utf-8"))
             scheduler = DDPMScheduler.from_pretrained(folder, local_files_only=True)
-            # Weights left in the mapped file lie at odd addresses, and kernels then round differently: copy them.
-            denoiser = Denoiser.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-            )
+            denoiser = Denoiser.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         except (OSError, ValueError) as error:
             raise ValueError(f"'{folder}' does not hold a complete model: {error}") from error
+        for parameter in denoiser.parameters():
+            # Read weights lie at odd addresses, where kernels round differently from those that were trained.
+            parameter.data = parameter.data.clone()
         size, patch = material["voxel_size_um"], material["patch"]
         return cls(
             denoiser,

@@ -9,6 +9,10 @@ from scipy import ndimage
 
 __all__ = ["FibsemSettings", "draw_fibsem_settings", "fibsem"]
 
+NOT_NEGATIVE = (
+    "blur_vox", "edge", "mottle", "read_noise", "relief", "shading", "shine_through", "slice_gain", "texture",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class FibsemSettings:
@@ -31,7 +35,11 @@ class FibsemSettings:
     edge : float
         Extra brightness along the edges of the cut face.
     texture : float
-        Standard deviation of the material's own grain.
+        Standard deviation of the material's own fine grain.
+    mottle : float
+        How much brighter or darker whole regions of the material are: crystal orientation, a second solid.
+    mottle_vox : float
+        Size of these regions.
     blur_vox : float
         Standard deviation of the beam's Gaussian spot.
     shading : float
@@ -52,6 +60,8 @@ class FibsemSettings:
     relief: float = 0.35
     edge: float = 0.12
     texture: float = 0.03
+    mottle: float = 0.0
+    mottle_vox: float = 20.0
     blur_vox: float = 0.7
     shading: float = 0.2
     slice_gain: float = 0.02
@@ -63,10 +73,10 @@ class FibsemSettings:
             raise ValueError(f"tilt_deg is {self.tilt_deg!r}; give an angle from 0 up to, not including, 90")
         if not self.face_grey:
             raise ValueError("face_grey is empty; give one grey value for each solid phase")
-        for name in ("depth_vox", "dose"):
+        for name in ("depth_vox", "dose", "mottle_vox"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number above 0")
-        for name in ("blur_vox", "texture", "slice_gain", "read_noise", "shading", "edge", "relief", "shine_through"):
+        for name in NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give 0 or more")
 
@@ -98,10 +108,12 @@ def draw_fibsem_settings(rng: np.random.Generator | int) -> FibsemSettings:
         relief=between(0.1, 0.6),
         edge=between(0.0, 0.3),
         texture=between(0.0, 0.06),
+        mottle=max(0.0, between(-0.15, 0.15)),
+        mottle_vox=between(8.0, 40.0),
         blur_vox=between(0.3, 1.3),
         shading=between(0.0, 0.4),
         slice_gain=between(0.0, 0.05),
-        dose=float(np.round(np.exp(rng.uniform(np.log(25.0), np.log(600.0))), 2)),
+        dose=float(np.round(np.exp(rng.uniform(np.log(12.0), np.log(600.0))), 2)),
         read_noise=between(0.0, 0.05),
     )
 
@@ -134,7 +146,8 @@ def fibsem(labels: Any, settings: FibsemSettings | None = None, *, rng: np.rando
     labels = _as_labels(labels)
     settings = settings or FibsemSettings()
     rng = np.random.default_rng(rng)
-    face, grain = _material_grey(labels, settings, rng)
+    face = _face_grey(labels, settings, rng)
+    grain = _grain(labels, settings, rng)
     relief = _wall_relief(labels, settings)
     grey = np.empty(labels.shape, np.float32)
     _trace(
@@ -160,19 +173,27 @@ def _as_labels(labels: Any) -> np.ndarray:
     return array.astype(np.uint8, copy=False)
 
 
-def _material_grey(
-    labels: np.ndarray, settings: FibsemSettings, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the grey value of each label's face and the grain of the material."""
+def _face_grey(labels: np.ndarray, settings: FibsemSettings, rng: np.random.Generator) -> np.ndarray:
+    """Return the grey value of each voxel were it on the cut face."""
     greys = np.array([settings.floor_grey, *settings.face_grey], np.float32)
-    face = greys[np.minimum(np.arange(256), len(greys) - 1)]
-    grain = np.zeros(labels.shape, np.float32)
-    if settings.texture > 0:
-        grain = rng.standard_normal(labels.shape, np.float32)
-        grain = ndimage.gaussian_filter(grain, (0, 1, 1), mode="wrap")
-        # A Gaussian filter of standard deviation s in 2-D leaves a variance of 1 / (4 pi s^2).
-        grain *= settings.texture * np.sqrt(4 * np.pi) * (labels > 0)
-    return face, grain
+    face = greys[np.minimum(np.arange(256), len(greys) - 1)][labels]
+    if settings.mottle == 0:
+        return face
+    coarse = [max(2, int(np.ceil(n / settings.mottle_vox)) + 1) for n in labels.shape]
+    regions = ndimage.zoom(
+        rng.standard_normal(coarse), [n / c for n, c in zip(labels.shape, coarse, strict=True)], order=1
+    )
+    # Squeezed so that regions are flat and their borders narrow.
+    return face * (1 + settings.mottle * np.tanh(4 * regions)).astype(np.float32)
+
+
+def _grain(labels: np.ndarray, settings: FibsemSettings, rng: np.random.Generator) -> np.ndarray:
+    """Return the fine grain of the material, to be added."""
+    if settings.texture == 0:
+        return np.zeros(labels.shape, np.float32)
+    grain = ndimage.gaussian_filter(rng.standard_normal(labels.shape, np.float32), (0, 1, 1), mode="wrap")
+    # A Gaussian filter of standard deviation s in 2-D leaves a variance of 1 / (4 pi s^2).
+    return grain * np.float32(settings.texture * np.sqrt(4 * np.pi)) * (labels > 0)
 
 
 def _wall_relief(labels: np.ndarray, settings: FibsemSettings) -> np.ndarray:
@@ -207,16 +228,15 @@ def _trace(
         for y in range(ny):
             for x in range(nx):
                 if labels[z, y, x] > 0:
-                    grey[z, y, x] = face[labels[z, y, x]]
+                    grey[z, y, x] = face[z, y, x]
                     continue
                 value = floor
                 for i in range(1, reach):
                     down = i * step
                     at_z = _reflect(z + int(down + 0.5), nz)
                     at_y = _reflect(y + int(down * slope + 0.5), ny)
-                    hit = labels[at_z, at_y, x]
-                    if hit > 0:
-                        bright = shine * face[hit] * relief[at_z, at_y, x]
+                    if labels[at_z, at_y, x] > 0:
+                        bright = shine * face[at_z, at_y, x] * relief[at_z, at_y, x]
                         value = floor + (bright - floor) * np.exp(-down / depth)
                         break
                 grey[z, y, x] = value

@@ -12,7 +12,6 @@ from volume.voxel_size import VoxelSize, check_voxel_size
 
 __all__ = [
     "Note",
-    "belongs_to",
     "from_note",
     "from_note_text",
     "note_text",
@@ -58,14 +57,11 @@ def from_note_text(text: Any) -> Note:
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return the JSON file that belongs to a data file: ``name.npy`` → ``name.json``."""
-    return path.with_suffix(".json")
-
-
-def belongs_to(note: Mapping[str, Any], path: Path) -> bool:
-    """Tell whether a note is about the data file `path`, and not about another one that is still beside it."""
-    name = str(note.get("file", path.name))
-    return name == path.name or not (path.parent / name).is_file()
+    """Return the JSON file for a data file: ``name.npy`` → ``name.json``, or ``name.npy.json`` if that is taken."""
+    short, long = path.with_suffix(".json"), path.with_name(f"{path.name}.json")
+    if long.is_file():
+        return long
+    return short if not short.is_file() or _is_about(read_sidecar(short), path) else long
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
@@ -86,15 +82,15 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
 
 
 def write_sidecar(path: Path, note: Mapping[str, Any]) -> None:
-    """Write a note as the JSON file `path`; ``note["file"]`` is the data file that it is about.
-
-    Raises
-    ------
-    VolumeFileError
-        If the JSON file that is there already is of another origin or about another data file.
-    """
-    older = read_sidecar(path)
-    if path.is_file() and (older is None or not belongs_to(older, path.with_name(str(note["file"])))):
-        raise VolumeFileError(f"'{path}' exists and belongs to something else; choose another name for the volume")
+    """Write a note as the JSON file `path`, completely or not at all."""
     with replace_when_complete(path) as temporary:
         temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_about(note: Mapping[str, Any] | None, path: Path) -> bool:
+    """Tell whether a note is about the data file `path`, and not about another one that is still beside it."""
+    if note is None:
+        return False
+    # A handwritten note may not name its file; only bare voxels need their type told.
+    name = note.get("file") or (path.with_suffix(".raw").name if "dtype" in note else path.name)
+    return name == path.name or not (path.parent / str(name)).is_file()

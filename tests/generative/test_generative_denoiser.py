@@ -59,9 +59,9 @@ def test_heads_that_do_not_divide_the_channels_are_refused():
         Denoiser(2, channels=(8, 16), attention_heads=3)
 
 
-def test_saved_denoiser_predicts_the_same(tmp_path, wild_denoiser):
-    denoiser, x = wild_denoiser(3, stem=2), torch.randn(1, 3, 4, 8, 4)
+def test_saved_denoiser_is_json_and_safetensors(tmp_path, wild_denoiser):
+    denoiser = wild_denoiser(3, stem=2)
     denoiser.save_pretrained(tmp_path)
-    again = Denoiser.from_pretrained(tmp_path, local_files_only=True, low_cpu_mem_usage=False)
-    assert torch.equal(denoiser(x, torch.tensor([7])), again(x, torch.tensor([7])))
+    again = Denoiser.from_pretrained(tmp_path, local_files_only=True)
+    assert all(torch.equal(a, b) for a, b in zip(denoiser.parameters(), again.parameters(), strict=True))
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".safetensors"]

@@ -16,9 +16,8 @@ def test_estimates_stay_finite_from_one_step_on(wild_pipe, kind, sampler, steps)
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
-def test_estimates_stay_finite_over_the_whole_schedule(wild_pipe, kind):
-    pipe = wild_pipe(2, kind, channels=(8,))
+def test_estimates_stay_finite_over_the_whole_schedule(wild_pipe):
+    pipe = wild_pipe(2, "epsilon", channels=(8,))
     for sampler in ("ddim", "ddpm"):
         assert np.isfinite(pipe.scores((2, 2, 2), index=0, steps=1000, seed=0, sampler=sampler)).all()
 
@@ -128,6 +127,8 @@ def test_saved_pipeline_loads_and_makes_the_same(tmp_path, wild_denoiser):
     again = generative.load(tmp_path / "model", device="cpu")
     assert (again.phases, again.voxel_size_um, again.patch) == (("pore", "GDC", "LSCF"), (1, 2, 3), (4, 4, 8))
     assert np.array_equal(again(steps=3, seed=2), pipe((4, 4, 8), steps=3, seed=2))
+    settings = {"index": 0, "steps": 3, "seed": 2}
+    assert np.array_equal(again.scores((4, 4, 8), **settings), pipe.scores((4, 4, 8), **settings))
 
 
 def test_unknown_name_and_empty_folder_say_what_is_accepted(tmp_path):

@@ -144,23 +144,24 @@ def test_a_killed_write_leaves_the_older_file_alone(tmp_path, monkeypatch):
     assert_same(volume.read(tmp_path / "v.tif"), original)
 
 
-def test_npy_and_raw_of_one_name_do_not_take_each_others_description(tmp_path):
-    volume.write(tmp_path / "v.raw", Volume(np.ones((2, 2, 2), np.uint8), (1, 2, 3)))
-    volume.write(tmp_path / "v.npy", np.zeros((2, 2, 2), np.uint8))
-    assert volume.read(tmp_path / "v.npy").voxel_size_um is None
+@pytest.mark.parametrize("order", [1, -1])
+def test_volumes_of_one_name_in_all_formats_do_not_disturb_each_other(order, tmp_path):
+    originals = {
+        name: Volume(np.full((2, 2, 2), k, np.uint8), (1 + k, 2, 3) if k % 2 else None)
+        for k, name in enumerate(NAMES[::order])
+    }
+    for name, original in originals.items():
+        volume.write(tmp_path / name, original)
+    for name, original in originals.items():
+        assert_same(volume.read(tmp_path / name), original)
+
+
+def test_npy_leaves_a_handwritten_description_of_a_raw_file_alone(tmp_path):
+    (tmp_path / "v.raw").write_bytes(bytes(8))
+    (tmp_path / "v.json").write_text('{"shape": [2, 2, 2], "dtype": "uint8", "voxel_size_um": [1, 2, 3]}')
+    volume.write(tmp_path / "v.npy", Volume(np.ones((1, 2, 2), np.uint8), (4, 5, 6)))
     assert volume.read(tmp_path / "v.raw").voxel_size_um == (1, 2, 3)
-    with pytest.raises(ValueError, match="belongs to something else"):
-        volume.write(tmp_path / "v.npy", Volume(np.zeros((2, 2, 2), np.uint8), (4, 5, 6)))
-
-
-def test_raw_and_mhd_of_one_name_do_not_replace_each_others_voxels(tmp_path):
-    original = Volume(np.ones((2, 2, 2), np.uint8), (1, 2, 3))
-    volume.write(tmp_path / "v.mhd", original)
-    with pytest.raises(ValueError, match=r"v\.mhd"):
-        volume.write(tmp_path / "v.raw", original)
-    volume.write(tmp_path / "w.raw", original)
-    with pytest.raises(ValueError, match=r"w\.raw"):
-        volume.write(tmp_path / "w.mhd", original)
+    assert volume.read(tmp_path / "v.npy").voxel_size_um == (4, 5, 6)
 
 
 def test_imagej_sees_the_voxel_size_of_a_tif(tmp_path):

@@ -1,7 +1,6 @@
 """NumPy's ``.npy``; voxel size and phases, for which it has no room, go into ``name.json`` beside it."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from launch import replace_when_complete
 from volume.axes import to_zyx
 from volume.errors import VolumeFileError
 from volume.model import Volume
-from volume.note import belongs_to, from_note, read_sidecar, sidecar_path, to_note, write_sidecar
+from volume.note import from_note, read_sidecar, sidecar_path, to_note, write_sidecar
 
 __all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "read", "write"]
 
@@ -24,10 +23,11 @@ IS_FOLDER = False
 def read(path: Path) -> Volume:
     """Read the array, and the note beside it if there is one."""
     array = to_zyx(np.load(path, allow_pickle=False), None, f"'{path}'")
-    note = _note(path) or {}
+    sidecar = sidecar_path(path)
+    note = read_sidecar(sidecar) or {}
     if tuple(note.get("shape") or array.shape) != array.shape:
         raise VolumeFileError(
-            f"'{sidecar_path(path)}' describes a volume of shape {tuple(note['shape'])}, but '{path}' has shape "
+            f"'{sidecar}' describes a volume of shape {tuple(note['shape'])}, but '{path}' has shape "
             f"{array.shape}; remove or mend it"
         )
     return Volume(array, *from_note(note))
@@ -41,10 +41,5 @@ def write(path: Path, volume: Volume) -> None:
         with temporary.open("wb") as file:
             np.save(file, volume.array, allow_pickle=False)
         # An older note must not stay behind to describe the new array.
-        if worth_saying or _note(path) is not None:
+        if worth_saying or sidecar_path(path).is_file():
             write_sidecar(sidecar_path(path), note)
-
-
-def _note(path: Path) -> dict[str, Any] | None:
-    note = read_sidecar(sidecar_path(path))
-    return note if note is not None and belongs_to(note, path) else None

@@ -49,9 +49,6 @@ def write(path: Path, volume: Volume) -> None:
         "byte_order": sys.byteorder,
         **to_note(volume),
     }
-    for header in (path.with_suffix(".mhd"), path.with_suffix(".nhdr")):
-        if header.is_file():
-            raise VolumeFileError(f"'{path}' would replace the voxels of '{header}'; choose another name")
     with replace_when_complete(path) as temporary:
         volume.array.tofile(temporary)
         write_sidecar(sidecar_path(path), note)

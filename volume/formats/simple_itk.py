@@ -49,19 +49,18 @@ def write(path: Path, volume: Volume) -> None:
         image.SetSpacing((x / UM_PER_MM, y / UM_PER_MM, z / UM_PER_MM))
     image.SetMetaData(NOTE_KEY, note_text(volume))
     folder = make_output_folder(path.parent)
-    # The header names the file of the voxels, so that both need their final names from the start.
+    # The header of .mhd and .nhdr names the file of the voxels: v.mhd.raw, since v.raw may be a volume of its own.
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{path.name}-") as temporary:
+        header = Path(temporary) / f"{path.name}{path.suffix}"
         try:
-            SimpleITK.WriteImage(image, str(Path(temporary) / path.name))
+            SimpleITK.WriteImage(image, str(header))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise VolumeFileError(f"cannot write '{path}' ({reason}); choose another place") from error
-        parts = sorted(Path(temporary).iterdir(), key=lambda part: part.name == path.name)
-        for part in parts[:-1]:
-            if (folder / part.name).exists() and not path.exists():
-                raise VolumeFileError(f"'{folder / part.name}' is the data of another volume; choose another name")
-        for part in parts:
-            part.replace(folder / part.name)
+        for part in Path(temporary).iterdir():
+            if part != header:
+                part.replace(folder / part.name)
+        header.replace(path)
 
 
 def _header_size(image: Any, path: Path) -> Sequence[float] | None:
