@@ -140,7 +140,7 @@ class _Trainer:
 
     def __init__(self, config: DDPMConfig, patches: LabelledPatches, material: Material) -> None:
         self.config, self.patches, self.material = config, patches, material
-        self.run, self.step = Path(config.out), 0
+        self.run, self.step, self.seconds = Path(config.out), 0, 0.0
         settings = config.training
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision,
@@ -172,12 +172,12 @@ class _Trainer:
         if checkpoint := newest_checkpoint(self.run):
             self.step = load_checkpoint(checkpoint, self.accelerator, ema=self.ema, phases=self.material.phases)
         if self.accelerator.is_main_process:
-            _cut_log(self.run / "log.jsonl", self.step)
+            self.seconds = _cut_log(self.run / "log.jsonl", self.step)
         self.accelerator.wait_for_everyone()
 
     def fit(self, stop_at: int | None) -> None:
         """Take the steps that are left."""
-        settings, began = self.config.training, time.perf_counter()
+        settings, began = self.config.training, time.perf_counter() - self.seconds
         last = min(settings.steps, stop_at or settings.steps)
         batches = iter(self._batches())
         show = None if self.accelerator.is_local_main_process else True
@@ -297,11 +297,12 @@ def _finished(run: Path, steps: int) -> dict[str, Any] | None:
     return {**summary, "already_finished": True} if summary["step"] >= steps else None
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Keep the lines up to `step`; a killed run may have logged more, or half a line."""
+def _cut_log(path: Path, step: int) -> float:
+    """Keep the lines up to `step` (a killed run may have logged more, or half a line); return their last seconds."""
     if not path.is_file():
-        return
+        return 0.0
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     with replace_when_complete(path) as temporary:
         temporary.write_text("".join(kept), encoding="utf-8")
+    return float(json.loads(kept[-1])["seconds"]) if kept else 0.0
