@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from learn import LoopSettings
+
 __all__ = [
     "DDPMConfig",
     "DenoiserConfig",
@@ -11,8 +13,20 @@ __all__ = [
     "MaterialConfig",
     "PatchConfig",
     "SamplingConfig",
-    "TrainingConfig",
 ]
+
+# A diffusion model learns slowly and gains from a long memory of its weights.
+LONG_TRAINING = LoopSettings(
+    steps=1000,
+    learning_rate=2e-4,
+    warmup_steps=100,
+    schedule="constant",
+    weight_decay=0.01,
+    ema_decay=0.9999,
+    checkpoint_every=500,
+    keep_checkpoints=2,
+    log_every=10,
+)
 
 
 @dataclass(frozen=True)
@@ -96,64 +110,6 @@ class DiffusionConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How the weights are found.
-
-    Parameters
-    ----------
-    steps : int
-        Optimiser steps in all; the one setting that may change when a run is resumed.
-    batch_size : int
-        Patches in a batch over all processes together, so that a run means the same on any number of them.
-    accumulate : int
-        Batches whose gradients are averaged into one step.
-    learning_rate, warmup_steps, weight_decay, clip_norm : float, int, float, float
-        AdamW, with a linear warm-up and the gradient's norm limited to `clip_norm`.
-    ema_decay : float
-        Largest decay of the moving average of the weights; it starts smaller, ``(1 + n) / (10 + n)`` at step n.
-    mixed_precision : {"no", "bf16", "fp16"}
-        Precision of the forward pass.
-    compile : bool
-        Compile the network with `torch.compile`.
-    workers : int
-        Data-loading processes for each training process.
-    checkpoint_every, keep_checkpoints, log_every : int
-        In steps, checkpoints and steps.
-    """
-
-    steps: int = 1000
-    batch_size: int = 8
-    accumulate: int = 1
-    learning_rate: float = 2e-4
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    ema_decay: float = 0.9999
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    compile: bool = False
-    workers: int = 0
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
-    log_every: int = 10
-
-    def __post_init__(self) -> None:
-        _check_positive(
-            steps=self.steps,
-            batch_size=self.batch_size,
-            accumulate=self.accumulate,
-            learning_rate=self.learning_rate,
-            clip_norm=self.clip_norm,
-            checkpoint_every=self.checkpoint_every,
-            keep_checkpoints=self.keep_checkpoints,
-            log_every=self.log_every,
-        )
-        if not 0.0 <= self.ema_decay < 1.0:
-            raise ValueError(f"'ema_decay' is {self.ema_decay}; it must be at least 0 and below 1")
-        if min(self.warmup_steps, self.workers, self.weight_decay) < 0:
-            raise ValueError("'warmup_steps', 'workers' and 'weight_decay' must not be negative")
-
-
-@dataclass(frozen=True)
 class SamplingConfig:
     """The volumes made at the end of the run; `shape` is the patch's unless given."""
 
@@ -182,7 +138,7 @@ class DDPMConfig:
     patches: PatchConfig = field(default_factory=PatchConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: LoopSettings = LONG_TRAINING
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from generative.decoding import decode, phase_counts
 from generative.denoiser import Denoiser
 from generative.scheduling import Sampler, clean_estimate, make_sampler
 from launch import make_output_folder
+from learn import checkpoints
 
-__all__ = ["StructurePipeline", "load", "newest_checkpoint"]
+__all__ = ["StructurePipeline", "load"]
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -139,6 +141,16 @@ class StructurePipeline:
         torch.nn.Module.to(self.denoiser, device)
         return self
 
+    def with_denoiser(self, denoiser: torch.nn.Module) -> "StructurePipeline":
+        """Return the same pipeline with another network of the same phases."""
+        return StructurePipeline(
+            cast("Denoiser", denoiser),
+            self.scheduler,
+            phases=self.phases,
+            voxel_size_um=self.voxel_size_um,
+            patch=self.patch,
+        )
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json``, the weights (safetensors), ``scheduler_config.json`` and ``material.json``."""
         folder = make_output_folder(folder)
@@ -221,12 +233,6 @@ def load(name_or_folder: str | Path, *, device: str | torch.device | None = None
     return StructurePipeline.from_pretrained(_model_folder(name_or_folder)).to(device)
 
 
-def newest_checkpoint(run: str | Path) -> Path | None:
-    """Return the checkpoint of the most steps in a run folder, or None. A checkpoint is complete or not there."""
-    found = {int(p.name.removeprefix("step-")): p for p in (Path(run) / "checkpoints").glob("step-*") if p.is_dir()}
-    return found[max(found)] if found else None
-
-
 def _model_folder(name_or_folder: str | Path) -> Path:
     shipped = sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
     if str(name_or_folder) in shipped:
@@ -237,8 +243,7 @@ def _model_folder(name_or_folder: str | Path) -> Path:
             f"there is no model '{name_or_folder}'; shipped: {', '.join(shipped) or 'none in this version'}; "
             "the folder of a training run (generative/train_ddpm.py) is accepted too"
         )
-    checkpoint = newest_checkpoint(folder)
-    candidates = [folder, folder / "model", *([checkpoint / "ema"] if checkpoint else [])]
+    candidates = [folder, folder / "model", *(checkpoint / "model" for checkpoint in checkpoints(folder)[-1:])]
     for candidate in candidates:
         if (candidate / "config.json").is_file():
             return candidate

@@ -4,6 +4,7 @@ Nothing random lives in the loop. Every sample is a function of its index alone,
 the samples s B … (s + 1) B - 1 whichever process draws them. A resumed run therefore needs no random state.
 """
 
+import copy
 import dataclasses
 import json
 import math
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from launch import make_output_folder, replace_when_complete
 
-__all__ = ["LoopSettings", "train"]
+__all__ = ["LoopSettings", "checkpoints", "sample_indices", "train"]
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -35,10 +36,15 @@ class LoopSettings:
         Optimiser steps in all.
     batch_size : int
         Samples a step, over all processes together.
+    accumulate : int
+        Parts in which the batch of a step is worked off, where it does not fit into memory at once.
     learning_rate : float
-        Its peak; it rises over `warmup_steps` and falls as a half cosine to a hundredth.
+        Its peak, after a linear rise over `warmup_steps`.
     warmup_steps : int
-        Steps of the linear rise.
+        Steps of the rise.
+    schedule : {"cosine", "constant"}
+        What the learning rate does then: fall as a half cosine to a hundredth at `steps`, or stay. Only with the
+        second can a finished run be given more steps and end as if it had been asked for them at once.
     weight_decay : float
         AdamW's.
     gradient_clip : float
@@ -47,25 +53,36 @@ class LoopSettings:
         Memory of the running average of the weights, which is what is kept in the end.
     checkpoint_every : int
         Steps between checkpoints; a killed run loses at most these.
+    keep_checkpoints : int
+        How many of the newest stay.
+    log_every : int
+        Steps between lines of the log.
     mixed_precision : {"no", "bf16", "fp16"}
         As accelerate understands it.
+    compile : bool
+        Let torch compile the network first: slower to start, faster to run on a GPU.
     loader_workers : int
         Processes that prepare samples; 0 prepares them in the training process.
     """
 
     steps: int = 1000
     batch_size: int = 8
+    accumulate: int = 1
     learning_rate: float = 2e-3
     warmup_steps: int = 20
+    schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
     ema_decay: float = 0.99
     checkpoint_every: int = 200
+    keep_checkpoints: int = 1
+    log_every: int = 1
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
     loader_workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every"):
+        for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number above 0")
         if not self.learning_rate > 0:
@@ -114,14 +131,15 @@ def train(
     *,
     settings: LoopSettings,
     folder: str | Path,
-    after_checkpoint: Callable[[int], None] | None = None,
-) -> torch.nn.Module:
-    """Train `model`, or go on where an earlier run in `folder` stopped.
+    stop_at: int | None = None,
+    export: Callable[[torch.nn.Module, Path], None] | None = None,
+) -> int:
+    """Train `model` in place, or go on where an earlier run in `folder` stopped.
 
     Parameters
     ----------
     model : Module
-        Freshly initialised; it is trained in place.
+        Freshly initialised. In the end, if all steps are done, it holds the averaged weights.
     sample : callable
         From a sample's index (0, 1, 2, …) to a mapping of tensors, without a batch axis.
     loss : callable
@@ -130,113 +148,196 @@ def train(
         How to train.
     folder : path-like
         Run folder: ``checkpoints/step-NNNNNNNN`` and ``metrics.jsonl`` are kept there.
-    after_checkpoint : callable, optional
-        Called with the number of steps done, after each checkpoint.
+    stop_at : int, optional
+        Leave after this step as if killed.
+    export : callable, optional
+        Gets a copy of the model with averaged weights and the folder of a checkpoint about to be completed, to
+        leave there what a user of the model needs.
 
     Returns
     -------
-    Module
-        `model` with the averaged weights.
+    int
+        Steps done.
+
+    Raises
+    ------
+    ValueError
+        If the batch does not divide over processes and parts, the newest checkpoint belongs to another network, or
+        the loss is no longer finite.
     """
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision)
-    folder = Path(folder)
-    if settings.batch_size % accelerator.num_processes:
-        raise ValueError(
-            f"batch_size {settings.batch_size} does not divide over {accelerator.num_processes} processes; "
-            "give a multiple of their number"
-        )
-    average = WeightAverage(model, settings.ema_decay)
-    state = _newest_state(folder, model, average)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    average.move_to(accelerator.device)
-    first = 0
-    if state is not None:
-        # Only now do the weights lie where the optimiser's state must go.
-        optimizer.load_state_dict(state["optimizer"])
-        first = int(state["step"])
-    log = _Log(folder, first) if accelerator.is_main_process else None
-    for step, mean in _steps(accelerator, wrapped, optimizer, average, sample, loss, settings, first):
+    run = _Run(model, settings, Path(folder))
+    last = min(settings.steps, stop_at or settings.steps)
+    for step in run.steps(sample, loss, last=last):
         done = step + 1
-        if log is None:
-            continue
-        log.add(step=done, loss=mean, learning_rate=_learning_rate(step, settings))
+        if done % settings.log_every == 0 or done == settings.steps:
+            run.write_log(step)
         if done % settings.checkpoint_every == 0 or done == settings.steps:
-            _save(folder, done, accelerator.unwrap_model(wrapped), optimizer, average)
-            if after_checkpoint is not None:
-                after_checkpoint(done)
-    accelerator.wait_for_everyone()
-    model = accelerator.unwrap_model(wrapped)
-    model.load_state_dict(average.weights)
-    accelerator.free_memory()
-    return model.eval()
+            run.write_checkpoint(export)
+    run.accelerator.wait_for_everyone()
+    if run.done >= settings.steps:
+        model.load_state_dict(run.average.weights)
+        model.eval()
+    run.accelerator.free_memory()
+    return run.done
 
 
-def _steps(
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    optimizer: Any,
-    average: WeightAverage,
-    sample: Callable[[int], Batch],
-    loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
-    settings: LoopSettings,
-    first: int,
-) -> Iterator[tuple[int, float]]:
-    """Take the optimiser steps from `first` on; yield each one's number and mean loss."""
-    loader = _loader(sample, settings, first=first, accelerator=accelerator)
-    # tqdm takes None as: only on a terminal.
-    hidden = None if accelerator.is_local_main_process else True
-    model.train()
-    for step, batch in enumerate(
-        tqdm(loader, initial=first, total=settings.steps, desc="training", disable=hidden), start=first
-    ):
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, settings)
-        batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
-        with accelerator.autocast():
-            value = loss(model, batch)
-        accelerator.backward(value)
-        accelerator.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.update(accelerator.unwrap_model(model), step)
-        mean = accelerator.gather(value.detach().reshape(1)).mean().item()
+class _Run:
+    """What a training run holds while it runs."""
+
+    def __init__(self, model: torch.nn.Module, settings: LoopSettings, folder: Path) -> None:
+        self.settings, self.folder, self.done = settings, folder, 0
+        self.loss = torch.zeros(())
+        self.accelerator = Accelerator(
+            mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.accumulate
+        )
+        self.share = _share_of_batch(settings, self.accelerator.num_processes)
+        self.average = WeightAverage(model, settings.ema_decay)
+        state = _newest_state(folder, model, self.average)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        if settings.compile:
+            model.compile()
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.average.move_to(self.accelerator.device)
+        if state is not None:
+            # Only now do the weights lie where the optimiser's state must go.
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.done = int(state["step"])
+        self.log = None
+        if self.accelerator.is_main_process:
+            self.log = _Log(folder, self.done)
+            # Half-written checkpoints of runs that were killed.
+            for left in folder.glob("checkpoints/.*-step-*"):
+                shutil.rmtree(left)
+
+    @property
+    def bare(self) -> torch.nn.Module:
+        """The model without what accelerate wraps around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def steps(
+        self,
+        sample: Callable[[int], Batch],
+        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+        *,
+        last: int,
+    ) -> Iterator[int]:
+        """Take the optimiser steps that are left up to `last`; yield each one's number."""
+        first, settings = self.done, self.settings
+        batches = iter(self._loader(sample, first=first, last=last))
+        # tqdm takes None as: only on a terminal.
+        hidden = None if self.accelerator.is_local_main_process else True
+        self.model.train()
+        for step in tqdm(range(first, last), initial=first, total=last, desc="training", disable=hidden):
+            for group in self.optimizer.param_groups:
+                group["lr"] = _learning_rate(step, settings)
+            parts = []
+            for _ in range(settings.accumulate):
+                with self.accelerator.accumulate(self.model):
+                    parts.append(self._descend(next(batches), loss))
+            self.average.update(self.bare, step)
+            self.loss, self.done = torch.stack(parts).mean(), step + 1
+            yield step
+
+    def _descend(self, batch: Batch, loss: Callable[[torch.nn.Module, Batch], torch.Tensor]) -> torch.Tensor:
+        batch = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
+        with self.accelerator.autocast():
+            value = loss(self.model, batch)
+        self.accelerator.backward(value)
+        if self.accelerator.sync_gradients:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return value.detach()
+
+    def _loader(self, sample: Callable[[int], Batch], *, first: int, last: int) -> DataLoader[Batch]:
+        indices = sample_indices(
+            self.settings.batch_size,
+            first=first,
+            last=last,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+        return DataLoader(
+            IndexedSamples(sample, indices),
+            batch_size=self.share,
+            num_workers=self.settings.loader_workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+
+    def write_log(self, step: int) -> None:
+        """Add a line with the mean loss of all processes."""
+        mean = float(self.accelerator.reduce(self.loss, reduction="mean"))
         if not math.isfinite(mean):
-            raise ValueError(f"the loss became {mean} at step {step + 1}; lower learning_rate and start again")
-        yield step, mean
+            raise ValueError(f"the loss is {mean} at step {step + 1}; lower learning_rate and start again")
+        if self.log is not None:
+            self.log.add(step=step + 1, loss=mean, learning_rate=_learning_rate(step, self.settings))
+
+    def write_checkpoint(self, export: Callable[[torch.nn.Module, Path], None] | None) -> None:
+        """Write the whole state, completely or not at all, and drop the oldest checkpoints."""
+        if not bool(torch.isfinite(self.loss)):
+            raise ValueError(f"the loss is not finite at step {self.done}; lower learning_rate and start again")
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "step": self.done,
+            "model": self.bare.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "average": self.average.weights,
+        }
+        with replace_when_complete(self.folder / "checkpoints" / f"step-{self.done:08d}") as temporary:
+            temporary.mkdir()
+            torch.save(state, temporary / "state.pt")
+            if export is not None:
+                averaged = copy.deepcopy(self.bare)
+                averaged.load_state_dict(self.average.weights)
+                export(averaged.eval(), temporary)
+        for old in checkpoints(self.folder)[: -self.settings.keep_checkpoints]:
+            shutil.rmtree(old)
 
 
-def _loader(
-    sample: Callable[[int], Batch], settings: LoopSettings, *, first: int, accelerator: Accelerator
-) -> DataLoader[Batch]:
-    share = settings.batch_size // accelerator.num_processes
-    start = accelerator.process_index * share
-    indices = [step * settings.batch_size + start + i for step in range(first, settings.steps) for i in range(share)]
-    return DataLoader(
-        IndexedSamples(sample, indices),
-        batch_size=share,
-        num_workers=settings.loader_workers,
-        pin_memory=accelerator.device.type == "cuda",
-        persistent_workers=False,
-    )
+def sample_indices(batch_size: int, *, first: int, last: int, process: int, processes: int) -> list[int]:
+    """Return the samples that one process draws for the steps from `first` up to, not including, `last`."""
+    share = batch_size // processes
+    start = process * share
+    return [step * batch_size + start + i for step in range(first, last) for i in range(share)]
+
+
+def _share_of_batch(settings: LoopSettings, processes: int) -> int:
+    """Return how many samples a process works off at once."""
+    parts = processes * settings.accumulate
+    if settings.batch_size % parts:
+        raise ValueError(
+            f"batch_size {settings.batch_size} does not divide over {processes} processes and {settings.accumulate} "
+            f"parts each; give a multiple of {parts}"
+        )
+    return settings.batch_size // parts
 
 
 def _learning_rate(step: int, settings: LoopSettings) -> float:
     rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    if settings.schedule == "constant":
+        return settings.learning_rate * rise
     fall = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
     return settings.learning_rate * rise * max(0.01, fall)
 
 
 class _Log:
-    """One JSON line a step; lines beyond the checkpoint that a run resumes from are dropped."""
+    """JSON lines; those beyond the checkpoint that a run resumes from are dropped, the seconds go on."""
 
-    def __init__(self, folder: Path, first: int) -> None:
+    def __init__(self, folder: Path, done: int) -> None:
         self.path = make_output_folder(folder) / "metrics.jsonl"
-        self.start = time.perf_counter()
+        kept: list[dict[str, float]] = []
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()[:first]
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A killed run may have left half a line.
+            kept = [entry for line in lines if line.endswith("\n") and (entry := json.loads(line))["step"] <= done]
             with replace_when_complete(self.path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        self.start = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
 
     def add(self, **values: float) -> None:
         values["seconds"] = round(time.perf_counter() - self.start, 3)
@@ -247,22 +348,6 @@ class _Log:
 def checkpoints(folder: str | Path) -> list[Path]:
     """Return the complete checkpoints of a run folder, oldest first."""
     return sorted(Path(folder).glob("checkpoints/step-*"))
-
-
-def _save(
-    folder: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage
-) -> None:
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.weights,
-    }
-    with replace_when_complete(folder / "checkpoints" / f"step-{step:08d}") as temporary:
-        temporary.mkdir()
-        torch.save(state, temporary / "state.pt")
-    for old in checkpoints(folder)[:-1]:
-        shutil.rmtree(old)
 
 
 def _newest_state(folder: Path, model: torch.nn.Module, average: WeightAverage) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Every number and picture that a labelled volume allows, so far as the project has them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from evaluate import minkowski, porosity_profile, two_point
-from launch import describe_software, make_output_folder, replace_when_complete
+from launch import describe_software, make_output_folder
+from poreforge.outputs import write_summary
 from poreforge.report import Section, Table, write_report
 from poreforge.report.figures import curves, grid, label_image
 from volume import Volume, read
@@ -54,8 +54,7 @@ def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[f
         "porosity_profile": {axis: porosity_profile(labels.array, axis=k).tolist() for k, axis in enumerate("zyx")},
         "software": describe_software(),
     }
-    with replace_when_complete(out / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(out / "summary.json", summary)
     facts = {
         "File": Path(path).name,
         "Voxels": " × ".join(map(str, labels.shape)) + " (z, y, x)",
@@ -91,7 +90,7 @@ def read_labels(path: str | Path, *, voxel_size_um: Sequence[float] | None = Non
         )
     if len(values) == 1:
         raise ValueError(f"'{path}' holds the single label {values[0]}; there is nothing to characterise")
-    if len(values) == 2 and values[0] == 0 and values[1] > 1:
+    if found.phases is None and len(values) == 2 and values[0] == 0 and values[1] > 1:
         notes.append(f"the mask's value {values[1]} was taken as label 1")
         array = array > 0
     elif values.min() < 0 or values.max() >= MOST_LABELS:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch import exit_on_bad_input, load_config
+from poreforge.outputs import bare_name
 
 __all__ = ["main"]
 
@@ -82,22 +83,19 @@ def _corpus(parsed: argparse.Namespace) -> None:
 def _segment(parsed: argparse.Namespace) -> None:
     from poreforge.segmentation import segment_file
 
-    out = parsed.out or Path(f"{_stem(parsed.volume)}-labels.tif")
+    out = parsed.out or Path(f"{bare_name(parsed.volume)}-labels.tif")
     summary = segment_file(parsed.volume, out, model=parsed.model, voxel_size_um=parsed.voxel_size)
     low, high = summary["porosity_interval"]
     interval = f"{low:.4f} to {high:.4f}"
-    print(f"porosity {summary['porosity']:.4f} ({interval}); labels in {out}, report in {out.parent / _stem(out)}.html")
+    report = out.with_name(f"{bare_name(out)}.html")
+    print(f"porosity {summary['porosity']:.4f} ({interval}); labels in {out}, report in {report}")
 
 
 def _characterise(parsed: argparse.Namespace) -> None:
     from poreforge.characterise import characterise
 
-    out = parsed.out or Path(f"{_stem(parsed.volume)}-characterised")
+    out = parsed.out or Path(f"{bare_name(parsed.volume)}-characterised")
     print(f"open {characterise(parsed.volume, out, voxel_size_um=parsed.voxel_size)}")
-
-
-def _stem(path: str | Path) -> str:
-    return Path(path).name.split(".")[0]
 
 
 def _refuse_foreign_evaluate() -> None:

@@ -1,7 +1,7 @@
 """The whole chain, small: make an electrode, image it, train on other synthetic images, segment, score, report."""
 
 import dataclasses
-import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from evaluate import two_point
-from launch import ConfigError, describe_software, make_output_folder, replace_when_complete, to_plain, write_record
+from launch import ConfigError, describe_software, make_output_folder, to_plain, write_record
 from learn import LoopSettings
+from poreforge.outputs import write_summary
 from poreforge.report import Section, Table, write_report
 from poreforge.report.figures import curves, error_map, grid, label_image
 from poreforge.scores import SCORES, score_segmentation
@@ -26,17 +27,41 @@ from volume import Volume, write
 __all__ = ["DemoConfig", "run_demo"]
 
 TRUTH, OTSU, CALIBRATED, SLICES, TWO_STAGE = "truth", "Otsu", "porosity threshold", "2-D U-Net", "two-stage U-Net"
+# Of the spheres in the training corpus; it is the smallest side that its volumes may have.
+LARGEST_DIAMETER = 24
+# Halved three times in the 2-D network.
+CROP_FACTOR = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoTraining:
-    """The training corpus and how long each stage learns from it."""
+    """The training corpus and how long each stage learns from it.
+
+    Parameters
+    ----------
+    count : int
+        Volumes of the corpus.
+    validation : int
+        How many of them are set aside, for the porosity interval.
+    shape : (int, int, int)
+        Of each volume; at least 24 along each axis.
+    slices, refine : LoopSettings
+        Of the two stages.
+    """
 
     count: int = 16
     validation: int = 6
     shape: tuple[int, int, int] = (96, 96, 96)
     slices: LoopSettings = LoopSettings(steps=600, batch_size=8, checkpoint_every=100)
     refine: LoopSettings = LoopSettings(steps=300, batch_size=4, checkpoint_every=100)
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < LARGEST_DIAMETER:
+            raise ConfigError(f"training.shape is {list(self.shape)}; give at least {LARGEST_DIAMETER} along each axis")
+        if not 0 <= self.validation < self.count:
+            raise ConfigError(
+                f"training.validation is {self.validation} of {self.count} volumes; set aside 0 or more, but not all"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +95,16 @@ class DemoConfig:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.blender_slices < 0:
             raise ConfigError(f"seed is {self.seed} and blender_slices {self.blender_slices}; give 0 or more")
+        # Refused here, so that a demo that cannot be made leaves nothing behind.
+        if not 0 < self.porosity < 1:
+            raise ConfigError(f"porosity is {self.porosity}; give a number above 0 and below 1")
+        if min(self.shape) < 2 or not 0 < self.diameter_vox <= min(self.shape):
+            raise ConfigError(
+                f"shape is {list(self.shape)} and diameter_vox {self.diameter_vox}; give at least 2 voxels along each "
+                "axis, and a diameter above 0 and at most the shortest side"
+            )
+        if not all(0 < size < math.inf for size in self.voxel_size_um):
+            raise ConfigError(f"voxel_size_um is {list(self.voxel_size_um)}; give three sizes above 0")
 
 
 def run_demo(config: DemoConfig, out: str | Path) -> Path:
@@ -117,8 +152,7 @@ def run_demo(config: DemoConfig, out: str | Path) -> Path:
         "config": to_plain(config),
         "software": describe_software(),
     }
-    with replace_when_complete(out / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(out / "summary.json", summary)
     sections = list(_sections(structure, grey, stack, labels, summary))
     return write_report(out / "report.html", "A porous electrode, from truth to score", sections, facts=_facts(summary))
 
@@ -154,7 +188,7 @@ def _training_corpus(config: DemoConfig, out: Path) -> Any:
         "generator": "sphere_pack",
         "shape": list(training.shape),
         "porosity": {"uniform": [0.25, 0.65]},
-        "diameter_vox": {"uniform": [10, 24]},
+        "diameter_vox": {"uniform": [10, LARGEST_DIAMETER]},
     }
     microscope = {"instrument": "fibsem", "settings": "random"}
     corpus = CorpusConfig(recipe, microscope, training.count, config.seed + 1, config.voxel_size_um)
@@ -169,11 +203,19 @@ def _stage(stage: Any, config: DemoConfig, out: Path) -> TrainingConfig:
         stage=stage,
         slices_model=None if flat else str(out / "slices"),
         validation=config.training.validation,
-        crop=(96, 96) if flat else (32, 32, 32),
+        crop=_crop(config.training.shape, flat=flat),
         seed=config.seed,
         network=NetworkSettings(16, 3) if flat else NetworkSettings(8, 2),
         loop=config.training.slices if flat else config.training.refine,
     )
+
+
+def _crop(shape: tuple[int, int, int], *, flat: bool) -> tuple[int, ...]:
+    """Return the size of a training sample: as large as the networks like it and the volumes allow."""
+    z, y, x = shape
+    largest, side = (96, min(y, x)) if flat else (32, min(z, y, x))
+    side = min(largest, side) // CROP_FACTOR * CROP_FACTOR
+    return (side, side) if flat else (side, side, side)
 
 
 def _segment(
@@ -274,12 +316,10 @@ def _score_section(scores: dict[str, dict[str, float]]) -> Section:
     names = list(scores)
     for key, (head, form, sense) in SCORES.items():
         values = [scores[name][key] for name in names]
-        rows.append([head, *(form.format(value) for value in values)])
-        marks: frozenset[int] = frozenset()
-        if sense:
-            rank = [value if sense > 0 else -abs(value) for value in values]
-            marks = frozenset(i + 1 for i, value in enumerate(rank) if value == max(rank))
-        best.append(marks)
+        rows.append([head, *("–" if math.isnan(value) else form.format(value) for value in values)])
+        rank = [value if sense > 0 else -abs(value) for value in values]
+        highest = max((value for value in rank if not math.isnan(value)), default=None)
+        best.append(frozenset(i + 1 for i, value in enumerate(rank) if sense and value == highest))
     table = Table("On the unseen volume; the best of each row is set off.", ["score", *names], rows, best)
     note = (
         "Both thresholds work on the volume after a 3 × 3 × 3 median filter. The porosity threshold is told the true "
@@ -289,13 +329,15 @@ def _score_section(scores: dict[str, dict[str, float]]) -> Section:
 
 
 def _correlation_section(structure: Structure, labels: dict[str, np.ndarray], voxel_size_um: list[float]) -> Section:
+    # Radial lags are counted in voxels, which only cubic voxels turn into one length.
+    cubic = len(set(voxel_size_um)) == 1
     lines: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, found in {TRUTH: structure.labels, **labels}.items():
         correlation = two_point(found == 0)
-        lines[name] = (correlation.r * voxel_size_um[0], correlation.s2)
+        lines[name] = (correlation.r * (voxel_size_um[0] if cubic else 1), correlation.s2)
     figure = curves(
         lines,
-        x_label="distance r / µm",
+        x_label="distance r / " + ("µm" if cubic else "voxel"),
         y_label="two-point correlation S2 of the pores",
         levels={"porosity squared": structure.truth["porosity"] ** 2},
         caption="Probability that two points at distance r both lie in pores. It begins at the porosity and ends at "

@@ -1,17 +1,19 @@
 """A grey volume in; labels, probabilities, porosity with its interval and a report out."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from launch import describe_software, make_output_folder, replace_when_complete
+from launch import describe_software, make_output_folder
+from poreforge.outputs import bare_name, write_summary
 from poreforge.report import Section, Table, write_report
 from poreforge.report.figures import curves, grid, label_image
 from segment import Segmentation, load
+from segment.thresholds import check_grey
 from volume import Volume, read, write
+from volume.formats.registry import choose_for_writing
 
 __all__ = ["segment_file"]
 
@@ -27,7 +29,7 @@ def segment_file(
         Grey values.
     out : path-like
         File for the labels; its ending chooses the format. Beside it go ``NAME-probability.tif`` (that of the
-        pore), ``NAME.json`` and ``NAME.html``.
+        pore), ``NAME-summary.json`` and ``NAME.html``.
     model : str
         As `segment.load` takes it.
     voxel_size_um : (float, float, float), optional
@@ -36,17 +38,23 @@ def segment_file(
     Returns
     -------
     dict
-        What ``NAME.json`` holds.
+        What ``NAME-summary.json`` holds.
 
     Raises
     ------
     ValueError
-        If the volume or the model cannot be used.
+        If the volume or the model cannot be used, or `out` cannot be written or would replace the volume.
     """
     out = Path(out)
+    probability = out.with_name(f"{bare_name(out)}-probability.tif")
     segmenter = load(model)
-    make_output_folder(out.parent)
     grey = read(path, voxel_size_um=voxel_size_um)
+    # All that can be refused is refused before the long work begins and the first file is written.
+    check_grey(grey)
+    choose_for_writing(out)
+    if Path(path).resolve() in (out.resolve(), probability.resolve()):
+        raise ValueError(f"the result would replace the volume '{path}' itself; choose another name with --out")
+    make_output_folder(out.parent)
     result = segmenter.predict(grey.array)
     summary = {
         "file": str(path),
@@ -60,13 +68,11 @@ def segment_file(
         "undecided": float(np.mean(result.probability.max(axis=0) < 0.8)),
         "software": describe_software(),
     }
-    name = out.name.split(".")[0]
-    pore = Volume(result.probability[0], grey.voxel_size_um)
-    write(out.with_name(f"{name}-probability.tif"), pore)
     write(out, Volume(result.labels, grey.voxel_size_um, result.phases))
-    with replace_when_complete(out.with_name(f"{name}.json")) as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    _write_report(out.with_name(f"{name}.html"), grey, result, summary)
+    write(probability, Volume(result.probability[0], grey.voxel_size_um))
+    # A name of its own: NAME.json belongs to NAME.raw.
+    write_summary(out.with_name(f"{bare_name(out)}-summary.json"), summary)
+    _write_report(out.with_name(f"{bare_name(out)}.html"), grey, result, summary)
     return summary
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from launch import replace_when_complete
 from segment.networks import UNet
 from segment.thresholds import check_grey
 from segment.tiling import predict_tiled
+from volume import from_one_hot
 
 __all__ = ["Segmentation", "Segmenter", "load", "normalise", "shipped_models"]
 
@@ -95,7 +97,7 @@ class Segmenter:
         probability = predict_slices(self.slices, grey)
         if self.refine is not None:
             probability = predict_blocks(self.refine, stack_channels(probability, grey))
-        labels = probability.argmax(axis=0).astype(np.uint8)
+        labels = from_one_hot(probability)
         porosity = float(np.mean(labels == 0))
         interval, coverage = porosity_interval(porosity, self.porosity_errors)
         return Segmentation(labels, probability, porosity, interval, coverage, self.phases)
@@ -126,7 +128,7 @@ def load(name_or_folder: str | Path) -> Segmenter:
     Raises
     ------
     ValueError
-        If there is no such model; the message lists the shipped ones.
+        If there is no such model (the message lists the shipped ones), or its folder is damaged.
     """
     for folder in (WEIGHTS / name_or_folder, Path(name_or_folder), Path(name_or_folder) / "segmenter"):
         if (folder / DESCRIPTION).is_file():
@@ -136,14 +138,13 @@ def load(name_or_folder: str | Path) -> Segmenter:
         raise ValueError(
             f"there is no segmenter '{name_or_folder}'; give a shipped name ({shipped}) or the folder of a training run"
         )
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    refine = UNet.from_pretrained(folder / "refine").eval() if (folder / "refine").is_dir() else None
-    return Segmenter(
-        UNet.from_pretrained(folder / "slices").eval(),
-        refine,
-        tuple(description["phases"]),
-        tuple(description["porosity_errors"]),
-    )
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        slices = UNet.from_pretrained(folder / "slices").eval()
+        refine = UNet.from_pretrained(folder / "refine").eval() if (folder / "refine").is_dir() else None
+        return Segmenter(slices, refine, tuple(description["phases"]), tuple(description["porosity_errors"]))
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+        raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error
 
 
 def shipped_models() -> list[str]:
@@ -160,8 +161,11 @@ def normalise(grey: np.ndarray) -> np.ndarray:
     stride = max(1, math.ceil((grey.size / 4e6) ** (1 / 3)))
     low, high = np.percentile(grey[::stride, ::stride, ::stride], [1, 99])
     if low == high:
-        low, high = grey.min(), grey.max()
-    return ((grey.astype(np.float32) - np.float32(low)) / np.float32(high - low)).astype(np.float32)
+        # As Python numbers, for the span of an int16 volume need not fit into int16.
+        low, high = grey.min().item(), grey.max().item()
+    # Single precision would drown the contrast of wide numbers that sit on a large offset.
+    wide = np.result_type(grey.dtype, np.float32).type
+    return ((grey.astype(wide, copy=False) - wide(low)) / wide(high - low)).astype(np.float32, copy=False)
 
 
 def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from scipy import ndimage
 
 __all__ = ["check_grey", "otsu", "porosity_threshold"]
 
+MOST_BINS = 65536
+
 
 def otsu(grey: Any, *, median_size: int = 3) -> np.ndarray:
     """Split a volume at Otsu's threshold: dark is pore, bright is solid.
@@ -26,16 +28,20 @@ def otsu(grey: Any, *, median_size: int = 3) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the volume is constant, not three-dimensional or holds NaN.
+        If the volume is constant (as it is or after the filter), not three-dimensional or holds NaN.
+
+    Notes
+    -----
+    Each whole number has a bin of its own; floating-point values, and whole numbers that span more, share 65536. A
+    bin belongs to one class as a whole, so that values stored as another type give the same labels.
 
     References
     ----------
     .. [1] N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. SMC 9 (1979) 62-66.
     """
-    from skimage.filters import threshold_otsu
-
     smooth = _median(check_grey(grey), median_size)
-    return (smooth > threshold_otsu(smooth)).astype(np.uint8)
+    # Compared in double precision: rounded to the volume's own, the edge could fall onto a value below it.
+    return np.greater_equal(smooth, _otsu_edge(smooth), signature="dd->?").astype(np.uint8)
 
 
 def porosity_threshold(grey: Any, porosity: float, *, median_size: int = 3) -> np.ndarray:
@@ -65,7 +71,8 @@ def porosity_threshold(grey: Any, porosity: float, *, median_size: int = 3) -> n
         raise ValueError(f"porosity is {porosity!r}; give a number above 0 and below 1")
     smooth = _median(check_grey(grey), median_size)
     wanted = round(porosity * smooth.size)
-    level = np.partition(smooth, wanted, axis=None)[wanted]
+    rank = min(wanted, smooth.size - 1)
+    level = np.partition(smooth, rank, axis=None)[rank]
     below, upto = np.count_nonzero(smooth < level), np.count_nonzero(smooth <= level)
     pore = smooth < level if wanted - below <= upto - wanted else smooth <= level
     return (~pore).astype(np.uint8)
@@ -86,7 +93,34 @@ def check_grey(grey: Any) -> np.ndarray:
     return array
 
 
+def _otsu_edge(grey: np.ndarray) -> float:
+    """Return the grey value at and above which voxels are solid: the lower edge of the bright class."""
+    low, high = grey.min().item(), grey.max().item()
+    bins, top = MOST_BINS, high
+    if grey.dtype.kind in "ui" and high - low < MOST_BINS:
+        bins, top = high - low + 1, high + 1
+    counts, edges = np.zeros(bins, np.int64), np.linspace(low, top, bins + 1)
+    for plane in grey:
+        counts += np.histogram(plane.astype(np.float64), bins, (low, top))[0]
+    dark = np.cumsum(counts, dtype=np.float64)
+    dark_sum = np.cumsum(counts * (edges[:-1] - low))
+    n, total = dark[-1], dark_sum[-1]
+    dark, dark_sum = dark[:-1], dark_sum[:-1]
+    between = (total * dark - n * dark_sum) ** 2 / (dark * (n - dark))
+    return float(edges[np.argmax(between) + 1])
+
+
 def _median(grey: np.ndarray, size: int) -> np.ndarray:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"median_size is {size}; give an odd whole number, 1 for no filter")
-    return ndimage.median_filter(grey, size, mode="nearest") if size > 1 else grey
+    if size == 1:
+        return grey
+    # The filter knows neither half nor extended precision.
+    known = grey if grey.dtype.itemsize <= 8 and grey.dtype != np.float16 else grey.astype(np.float64)
+    smooth = ndimage.median_filter(known, size, mode="nearest")
+    if smooth.min() == smooth.max():
+        raise ValueError(
+            f"after the median filter of size {size} every grey value is {smooth.flat[0]}; nothing is left to split: "
+            "give a smaller median_size, 1 for no filter"
+        )
+    return smooth

@@ -7,7 +7,6 @@ import numpy as np
 
 __all__ = ["blend_weights", "predict_tiled", "tile_starts"]
 
-
 # A tile's number along each axis, and where it lies.
 Window = tuple[tuple[int, ...], tuple[slice, ...]]
 
@@ -39,6 +38,11 @@ def predict_tiled(
     -------
     ndarray of float32, shape (K, *size)
 
+    Raises
+    ------
+    ValueError
+        If the numbers of axes differ, or an overlap is not below its tile's side.
+
     Notes
     -----
     Tiles lie wholly inside the image, so each sees its true neighbours; only an axis that is shorter than one
@@ -49,6 +53,8 @@ def predict_tiled(
     size = image.shape[1:]
     if not len(size) == len(tile) == len(overlap):
         raise ValueError(f"image has {len(size)} axes, tile {len(tile)} and overlap {len(overlap)}; give equally many")
+    for wanted, side in zip(overlap, tile, strict=True):
+        _check_overlap(wanted, side)
     sides = [min(_round_up(t, multiple), _round_up(n, multiple)) for t, n in zip(tile, size, strict=True)]
     short = [max(0, side - n) for side, n in zip(sides, size, strict=True)]
     padded = _reflect_end(image, short) if any(short) else image
@@ -69,10 +75,10 @@ def predict_tiled(
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
     """Return where tiles begin along an axis, so that they cover it, evenly spread, and share `overlap`."""
-    if not 0 <= overlap < tile:
-        raise ValueError(f"overlap is {overlap}; give 0 or more and less than the tile's side, {tile}")
+    # A volume thinner than the overlap is one tile all the same.
     if size <= tile:
         return [0]
+    _check_overlap(overlap, tile)
     count = -(-(size - overlap) // (tile - overlap))
     return [round(i * (size - tile) / (count - 1)) for i in range(count)]
 
@@ -86,6 +92,11 @@ def blend_weights(size: int, tile: int, starts: Sequence[int]) -> np.ndarray:
     return np.stack([bell / total[start : start + tile] for start in starts])
 
 
+def _check_overlap(overlap: int, tile: int) -> None:
+    if not 0 <= overlap < tile:
+        raise ValueError(f"overlap is {overlap}; give 0 or more and less than the tile's side, {tile}")
+
+
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
@@ -94,9 +105,7 @@ def _reflect_end(image: np.ndarray, amounts: Sequence[int]) -> np.ndarray:
     return np.pad(image, [(0, 0), *((0, amount) for amount in amounts)], mode="symmetric")
 
 
-def _windows(
-    starts: Sequence[Sequence[int]], sides: Sequence[int]
-) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+def _windows(starts: Sequence[Sequence[int]], sides: Sequence[int]) -> Iterator[Window]:
     for corner in product(*(range(len(begin)) for begin in starts)):
         yield (
             corner,

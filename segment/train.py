@@ -7,7 +7,7 @@ import argparse
 
 from accelerate import PartialState
 
-from launch import exit_on_bad_input, load_config, write_record
+from launch import exit_on_bad_input, load_config
 from segment.training import TrainingConfig, train_stage
 
 
@@ -19,8 +19,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with exit_on_bad_input("segment/train.py"):
         config = load_config(TrainingConfig, arguments.config, arguments.set)
-        if PartialState().is_main_process:
-            write_record(config.out, config, seed=config.seed)
         segmenter = train_stage(config)
         if PartialState().is_main_process:
             errors = ", ".join(f"{100 * error:+.2f}" for error in segmenter.porosity_errors)

@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 
 from launch import ConfigError
-from learn import LoopSettings, train
+from learn import LoopSettings, begin_run, train
 from segment.losses import CrossEntropyDice
 from segment.networks import UNet
 from segment.samples import RandomCrops
@@ -17,6 +17,9 @@ from segment.segmenter import Segmenter, load, normalise, predict_slices, stack_
 from volume import Corpus
 
 __all__ = ["NetworkSettings", "TrainingConfig", "train_stage"]
+
+# What a resumed run may change without becoming another run.
+FREE_KEYS = frozenset({"corpus", "out", "slices_model", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +82,16 @@ class TrainingConfig:
                 f"crop is {list(self.crop)}; with network.depth {self.network.depth} its sides must be multiples of "
                 f"{2**self.network.depth}"
             )
-        if self.stage == "refine" and self.slices_model is None:
-            raise ConfigError("stage 'refine' needs slices_model: the folder of a trained first stage")
+        if (self.stage == "refine") == (self.slices_model is None):
+            raise ConfigError(
+                "stage 'refine' needs slices_model, the folder of a trained first stage; 'slices' has none"
+            )
         if self.validation < 0:
             raise ConfigError(f"validation is {self.validation}; give 0 or more volumes to set aside")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; give a whole number, 0 or more")
+        if not self.dice_weight >= 0:
+            raise ConfigError(f"dice_weight is {self.dice_weight}; give 0 or more")
 
 
 def train_stage(config: TrainingConfig) -> Segmenter:
@@ -101,7 +110,8 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     Raises
     ------
     ValueError
-        If the corpus is missing or too small, or a volume is smaller than the crop.
+        If the corpus is missing or too small, names no phases or others than the first stage, or a volume is
+        smaller than the crop.
     """
     corpus = Corpus(config.corpus)
     n_train = len(corpus) - config.validation
@@ -110,18 +120,20 @@ def train_stage(config: TrainingConfig) -> Segmenter:
             f"the corpus '{config.corpus}' has {len(corpus)} volumes and validation sets {config.validation} aside; "
             "make a larger corpus or set fewer aside"
         )
-    phases = corpus[0].labels.phases
     first = load(config.slices_model) if config.slices_model is not None else None
+    phases = _phases(corpus, first)
     images, labels = [], []
     for index in range(n_train):
         grey = normalise(np.asarray(corpus[index].grey))
         images.append(_network_input(grey, first))
         labels.append(np.asarray(corpus[index].labels))
+    crops = RandomCrops(images, labels, crop=config.crop, seed=config.seed)
+    begin_run(config.out, config, seed=config.seed, may_differ=FREE_KEYS)
     model = _fresh_network(config, n_phases=len(phases))
     criterion = CrossEntropyDice(config.dice_weight)
     train(
         model,
-        RandomCrops(images, labels, crop=config.crop, seed=config.seed),
+        crops,
         lambda network, batch: criterion(network(batch["image"]), batch["labels"]),
         settings=config.loop,
         folder=config.out,
@@ -142,6 +154,22 @@ def calibrate(segmenter: Segmenter, samples: list[Any]) -> Segmenter:
         truth = float(np.mean(np.asarray(sample.labels) == 0))
         errors.append(segmenter.predict(sample.grey).porosity - truth)
     return dataclasses.replace(segmenter, porosity_errors=tuple(errors))
+
+
+def _phases(corpus: Corpus, first: Segmenter | None) -> tuple[str, ...]:
+    """Return the names of the phases, the same in every volume and in the first stage."""
+    found = {tuple(entry["phases"] or ()) for entry in corpus.entries}
+    if first is not None:
+        found.add(first.phases)
+    if len(found) > 1:
+        listed = " and ".join(str(list(names)) for names in sorted(found))
+        raise ValueError(
+            f"the volumes of '{corpus.folder}' and the first stage must have the same phases, not {listed}"
+        )
+    (phases,) = found
+    if not phases:
+        raise ValueError(f"the labels in '{corpus.folder}' name no phases; write them as Volume(labels, phases=…)")
+    return phases
 
 
 def _network_input(grey: np.ndarray, first: Segmenter | None) -> np.ndarray:

@@ -233,28 +233,31 @@ def _has_room(spheres: Any, centre: Any, radius: float, sides: Any, periodic: bo
 
 
 @numba.njit(cache=True)
+def _span(centre: float, reach: float, size: int, periodic: bool) -> tuple[int, int]:
+    """Return the first and the last index whose voxel centres lie within `reach` of `centre`."""
+    # Voxel i has its centre at i + 0.5.
+    first, last = int(np.ceil(centre - reach - 0.5)), int(np.floor(centre + reach - 0.5))
+    if not periodic:
+        return max(first, 0), min(last, size - 1)
+    # Of a voxel's periodic copies only the nearest counts: a sphere may be wider than the box.
+    nearest = int(np.ceil(centre - 0.5 * size - 0.5))
+    return max(first, nearest), min(last, nearest + size - 1)
+
+
+@numba.njit(cache=True)
 def _visit(labels: Any, centre: Any, radius: float, value: int, periodic: bool) -> int:
     """Count the pore voxels in a sphere and, if `value` is not 0, write it there."""
     nz, ny, nx = labels.shape
     found = 0
-    # Voxel i has its centre at i + 0.5.
-    z0, z1 = int(np.ceil(centre[0] - radius - 0.5)), int(np.floor(centre[0] + radius - 0.5))
-    if not periodic:
-        z0, z1 = max(z0, 0), min(z1, nz - 1)
+    z0, z1 = _span(centre[0], radius, nz, periodic)
     for z in range(z0, z1 + 1):
         rest_z = radius * radius - (z + 0.5 - centre[0]) ** 2
-        reach = np.sqrt(max(rest_z, 0.0))
-        y0, y1 = int(np.ceil(centre[1] - reach - 0.5)), int(np.floor(centre[1] + reach - 0.5))
-        if not periodic:
-            y0, y1 = max(y0, 0), min(y1, ny - 1)
+        y0, y1 = _span(centre[1], np.sqrt(max(rest_z, 0.0)), ny, periodic)
         for y in range(y0, y1 + 1):
-            half = np.sqrt(max(rest_z - (y + 0.5 - centre[1]) ** 2, 0.0))
-            x0, x1 = int(np.ceil(centre[2] - half - 0.5)), int(np.floor(centre[2] + half - 0.5))
-            if not periodic:
-                x0, x1 = max(x0, 0), min(x1, nx - 1)
+            rest = rest_z - (y + 0.5 - centre[1]) ** 2
+            x0, x1 = _span(centre[2], np.sqrt(max(rest, 0.0)), nx, periodic)
             for x in range(x0, x1 + 1):
                 if labels[z % nz, y % ny, x % nx] == 0:
-                    # A sphere wider than a periodic box may see a voxel twice while it only counts.
                     found += 1
                     if value != 0:
                         labels[z % nz, y % ny, x % nx] = value

@@ -51,17 +51,14 @@ def grid(images: Sequence[Mapping[str, Any]], *, columns: int, caption: str, alt
     -------
     Figure
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure as Canvas
 
     rows = -(-len(images) // columns)
     height, width = images[0]["image"].shape[:2]
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.7 * columns, (2.7 * height / width + 0.35) * rows),
-        layout="constrained",
-        squeeze=False,
-    )
+    # Beams and plates stay within a page; inside their axes they keep their proportions.
+    relative = min(3.0, max(0.2, height / width))
+    figure = Canvas(figsize=(2.7 * columns, (2.7 * relative + 0.35) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, entry in zip(axes.flat, images, strict=False):
@@ -97,15 +94,16 @@ def curves(
     -------
     Figure
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure as Canvas
 
-    figure, axis = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    figure = Canvas(figsize=(6.4, 3.8), layout="constrained")
+    axis = figure.subplots()
     for number, (name, (x, y)) in enumerate(lines.items()):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         # The first curve is the reference and lies beneath the others.
-        axis.plot(x, y, label=name, color=colour, linewidth=3.2 if number == 0 and len(lines) > 1 else 1.6)
+        axis.plot(x, y, label=_plain_text(name), color=colour, linewidth=3.2 if number == 0 and len(lines) > 1 else 1.6)
     for name, level in (levels or {}).items():
-        axis.axhline(level, color="#5a6673", linewidth=0.9, linestyle="--", label=name)
+        axis.axhline(level, color="#5a6673", linewidth=0.9, linestyle="--", label=_plain_text(name))
     axis.set(xlabel=x_label, ylabel=y_label)
     axis.spines[["top", "right"]].set_visible(False)
     if len(lines) + len(levels or {}) > 1:
@@ -117,10 +115,12 @@ def _rgb(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
-def _finish(figure: Any, caption: str, alt: str) -> Figure:
-    import matplotlib.pyplot as plt
+def _plain_text(name: str) -> str:
+    # matplotlib takes what stands between dollar signs for a formula, and leaves names after "_" out of the legend.
+    return name.replace("$", r"\$").lstrip("_") or name
 
+
+def _finish(figure: Any, caption: str, alt: str) -> Figure:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    plt.close(figure)
     return Figure(buffer.getvalue(), caption, alt)

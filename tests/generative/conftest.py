@@ -6,12 +6,12 @@ import torch
 
 import volume
 from generative.configuration import (
+    LONG_TRAINING,
     DDPMConfig,
     DenoiserConfig,
     MaterialConfig,
     PatchConfig,
     SamplingConfig,
-    TrainingConfig,
 )
 from generative.denoiser import Denoiser
 from generative.pipeline import StructurePipeline
@@ -77,7 +77,7 @@ def tiny_config(tmp_path, two_phases):
             seed=seed,
             patches=patches or PatchConfig(size=(8, 8, 8), stride=2, symmetry="cubic"),
             denoiser=DenoiserConfig(channels=(8, 16), blocks_per_level=1, attention_heads=2),
-            training=dataclasses.replace(TrainingConfig(), **(settings | training)),
+            training=dataclasses.replace(LONG_TRAINING, **(settings | training)),
             sampling=SamplingConfig(count=2, steps=3),
         )
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ import generative
 import volume
 from generative.configuration import DDPMConfig, MaterialConfig, PatchConfig
 from generative.patches import LabelledPatches
-from generative.pipeline import newest_checkpoint
 from generative.training import NoisyPatches, load_material, train
 from launch import ConfigError, load_config
+from learn import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,13 +28,18 @@ def weights(run, where="model"):
     return load_file(next((run / where).glob("*.safetensors")))
 
 
+def last_weights(checkpoint):
+    """Weights after the last step, not averaged."""
+    return torch.load(checkpoint / "state.pt", weights_only=True)["model"]
+
+
 def assert_same_weights(a, b):
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def losses(run):
-    return {line["step"]: line["loss"] for line in map(json.loads, (run / "log.jsonl").read_text().splitlines())}
+    return {line["step"]: line["loss"] for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())}
 
 
 def test_run_leaves_model_samples_log_and_summary(tiny_config, two_phases):
@@ -62,8 +68,7 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_to_the_bit(tiny_con
     train(broken)
     assert_same_weights(weights(whole.out), weights(broken.out))
     assert losses(whole.out) == losses(broken.out)
-    last = "checkpoints/step-00000006"
-    assert_same_weights(weights(whole.out, last), weights(broken.out, last))
+    assert_same_weights(*(last_weights(checkpoints(run.out)[-1]) for run in (whole, broken)))
 
 
 def test_more_steps_continue_a_finished_run_as_if_asked_for_at_once(tiny_config):
@@ -86,9 +91,9 @@ def test_finished_run_says_so_and_changes_nothing(tiny_config):
 def test_checkpoint_holds_averaged_weights_that_load_and_differ_from_the_last(tiny_config):
     config = tiny_config(keep_checkpoints=1)
     train(config, stop_at=4)
-    checkpoint = newest_checkpoint(config.out)
+    checkpoint = checkpoints(config.out)[-1]
     assert [p.name for p in checkpoint.parent.iterdir()] == ["step-00000004"]
-    averaged, last = weights(checkpoint, "ema"), load_file(checkpoint / "model.safetensors")
+    averaged, last = weights(checkpoint), last_weights(checkpoint)
     assert any(not torch.equal(averaged[name], last[name]) for name in last)
     assert generative.load(config.out, device="cpu")(steps=2).shape == (1, 8, 8, 8)
 
@@ -97,28 +102,23 @@ def test_moving_average_is_that_of_the_weights_after_each_step(tiny_config):
     config = tiny_config(checkpoint_every=1, keep_checkpoints=9, steps=3, ema_decay=0.2)
     train(config)
     steps = sorted((config.out / "checkpoints").iterdir())
-    expected = None
-    for n, folder in enumerate(steps):
-        now = load_file(folder / "model.safetensors")
-        decay = min(0.2, (1 + n) / (10 + n)) if n else 0.0
-        expected = now if expected is None else {k: decay * expected[k] + (1 - decay) * now[k] for k in now}
-        averaged = weights(folder, "ema")
-        assert all(torch.allclose(averaged[k], expected[k], atol=1e-6) for k in now)
+    for n, (before, folder) in enumerate(pairwise(steps), start=1):
+        earlier, now, averaged = weights(before), last_weights(folder), weights(folder)
+        decay = min(0.2, (1 + n) / (10 + n))
+        assert all(torch.allclose(averaged[k], decay * earlier[k] + (1 - decay) * now[k], atol=1e-6) for k in now)
 
 
-def test_example_depends_on_its_index_and_not_on_where_the_run_was_resumed(two_phases):
-    patches = LabelledPatches(two_phases, size=(4, 4, 4), stride=2, symmetry="cubic", seed=7)
-    settings = {"n_phases": 2, "timesteps": 1000, "stop": 40}
-    whole, rest = NoisyPatches(patches, start=0, **settings), NoisyPatches(patches, start=30, **settings)
-    assert (len(whole), len(rest)) == (40, 10)
-    for i in range(10):
-        a, b = whole[30 + i], rest[i]
-        assert all(torch.equal(a[k], b[k]) for k in ("clean", "noise", "timestep"))
+def test_example_depends_on_its_index_alone(two_phases):
+    patches = [LabelledPatches(two_phases, size=(4, 4, 4), stride=2, symmetry="cubic", seed=7) for _ in range(2)]
+    onward, alone = (NoisyPatches(p, n_phases=2, timesteps=1000) for p in patches)
+    examples = [onward(i) for i in range(40)]
+    for i in (39, 0, 17):
+        assert all(torch.equal(alone(i)[k], examples[i][k]) for k in ("clean", "noise", "timestep"))
 
 
 def test_noise_and_times_of_the_examples_are_gaussian_and_even(two_phases):
-    patches = LabelledPatches(two_phases, size=(8, 8, 8), stride=2, seed=7)
-    examples = [NoisyPatches(patches, n_phases=2, timesteps=10, start=0, stop=2000)[i] for i in range(300)]
+    noisy = NoisyPatches(LabelledPatches(two_phases, size=(8, 8, 8), stride=2, seed=7), n_phases=2, timesteps=10)
+    examples = [noisy(i) for i in range(300)]
     noise = torch.stack([e["noise"] for e in examples])
     assert float(noise.mean()) == pytest.approx(0, abs=4 / noise.numel() ** 0.5)
     assert float(noise.var()) == pytest.approx(1, abs=4 * (2 / noise.numel()) ** 0.5)
@@ -176,17 +176,17 @@ def test_material_that_gained_a_phase_is_refused_at_resume(tiny_config, two_phas
     train(tiny_config(), stop_at=2)
     three = two_phases.copy()
     three[0] = 2
-    with pytest.raises(ValueError, match=r"model with 2 phases .*material has 3"):
+    with pytest.raises(ValueError, match="belongs to another network"):
         train(tiny_config(three))
 
 
 def test_half_a_checkpoint_is_not_taken(tiny_config):
     config = tiny_config()
     train(config, stop_at=2)
-    half = config.out / "checkpoints" / ".partial-step-00000004"
+    half = config.out / "checkpoints" / ".0a1b2c3d-step-00000004"
     half.mkdir()
-    (half / "model.safetensors").write_bytes(b"half")
-    with (config.out / "log.jsonl").open("a") as log:
+    (half / "state.pt").write_bytes(b"half")
+    with (config.out / "metrics.jsonl").open("a") as log:
         log.write('{"step": 3, "lo')
     assert train(config)["step"] == 6
     assert not half.exists()
@@ -204,8 +204,8 @@ def test_bad_material_leaves_no_run_folder(tiny_config):
 
 
 def test_loss_that_is_not_finite_stops_the_run(tiny_config):
-    with pytest.raises(ValueError, match=r"lower 'training\.learning_rate'"):
-        train(tiny_config(learning_rate=1e30, warmup_steps=0, clip_norm=1e30))
+    with pytest.raises(ValueError, match="lower learning_rate"):
+        train(tiny_config(learning_rate=1e30, warmup_steps=0, gradient_clip=1e30))
 
 
 def test_recipe_is_built_with_the_seed(monkeypatch):
@@ -230,11 +230,11 @@ def test_recipe_is_built_with_the_seed(monkeypatch):
         ("training.learning_rat=1", "did you mean 'training.learning_rate'"),
         ("patches.size=[10, 12, 12]", "multiple of 4"),
         ("patches.symmetry=mirror", "must be one of"),
-        ("training.batch_size=0", "'batch_size' is 0; it must be positive"),
+        ("training.batch_size=0", "batch_size is 0"),
         ("sampling.steps=2000", "more than 'diffusion.timesteps'"),
         ("material.volume=a.tif", "exactly one of"),
         ("seed=-1", "must not be negative"),
-        ("training.ema_decay=1.0", "below 1"),
+        ("training.ema_decay=1.0", "not including, 1"),
     ],
 )
 def test_configuration_errors_name_the_key(override, message):
@@ -291,11 +291,11 @@ def test_process_killed_by_the_system_goes_on_where_it_was(tiny_config, tmp_path
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 120
-    while newest_checkpoint(broken.out) is None and process.poll() is None and time.monotonic() < deadline:
+    while not checkpoints(broken.out) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert newest_checkpoint(broken.out) is not None
+    assert checkpoints(broken.out)
     again = start(command(broken, *steps), tmp_path)
     assert again.returncode == 0, again.stderr
     assert "finished at step 12" in again.stdout

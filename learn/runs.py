@@ -1,0 +1,65 @@
+"""A run folder belongs to one configuration."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from launch import ConfigError, to_plain, write_record
+from learn.loop import checkpoints
+
+__all__ = ["begin_run"]
+
+
+def begin_run(folder: str | Path, config: Any, *, seed: int, may_differ: Collection[str] = ()) -> None:
+    """Write the record of a run, unless its folder holds checkpoints of another configuration.
+
+    Parameters
+    ----------
+    folder : path-like
+        The run folder.
+    config : dataclass
+        The resolved configuration.
+    seed : int
+        That everything random in the run derives from.
+    may_differ : collection of str
+        Keys such as ``"loop.steps"`` that a resumed run may change.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first key that differs, and both values.
+    """
+    folder = Path(folder)
+    if checkpoints(folder) and not _changed_settings(folder, config, may_differ):
+        return
+    # The other processes must have read the old record before there is a new one.
+    PartialState().wait_for_everyone()
+    if PartialState().is_main_process:
+        write_record(folder, config, seed=seed)
+
+
+def _changed_settings(folder: Path, config: Any, may_differ: Collection[str]) -> set[str]:
+    """Return the keys that have another value than in the record; refuse those that may not."""
+    try:
+        before = _flat(json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"'{folder}' has checkpoints but no readable run.json; choose another run folder") from error
+    now = _flat(json.loads(json.dumps(to_plain(config))))
+    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    for key in sorted(changed - set(may_differ)):
+        raise ConfigError(
+            f"run folder '{folder}' was trained with {key} = {before.get(key)!r}, now {key} = {now.get(key)!r}; "
+            "set it back or choose another run folder"
+        )
+    return changed
+
+
+def _flat(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Turn nested mappings into ``{"outer.inner": value}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return flat
