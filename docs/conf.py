@@ -8,11 +8,11 @@ metadata = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))[
 
 project = "Poreforge"
 author = "The Poreforge developers"
+project_copyright = "The Poreforge developers, GPL-3.0-or-later"
 release = metadata["version"]
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
@@ -21,7 +21,6 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"Poreforge {release}"
-autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False

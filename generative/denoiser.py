@@ -33,7 +33,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
     attention_heads : int
         Heads of the attention; must divide the features of the levels that attend.
     stem : int
-        Space-to-depth factor: blocks of ``stem``³ voxels become channels before the first convolution (1: none).
+        Space-to-depth factor: blocks of `stem` × `stem` × `stem` voxels become channels first (1: none).
 
     Raises
     ------

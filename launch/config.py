@@ -1,4 +1,4 @@
-"""From a YAML file and ``key=value`` overrides to one frozen dataclass, strictly.
+"""From a YAML file and ``key=value`` overrides, or values already read, to typed values, strictly.
 
 Only the standard library and PyYAML (which accelerate brings along) are needed, so that a training run
 starts on a machine that has nothing but torch, diffusers, accelerate, einops and numpy.
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-__all__ = ["ConfigError", "load_config", "to_plain"]
+__all__ = ["ConfigError", "convert", "load_config", "to_plain"]
 
 Config = TypeVar("Config")
 
@@ -44,8 +44,51 @@ def load_config(cls: type[Config], path: str | Path | None = None, overrides: It
     """
     values = _read_mapping(Path(path)) if path is not None else {}
     for override in overrides:
-        _apply_override(values, override)
+        values = _with_override(values, override)
     return _build(cls, values, "")
+
+
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """Check a value that came as plain text against a type and return it as that type.
+
+    Parameters
+    ----------
+    value : object
+        What YAML gave.
+    hint : type
+        A type hint made of numbers, text, paths, ``Literal``, unions, tuples, lists, mappings and dataclasses.
+    where : str
+        What the messages call the value, e.g. ``loop.steps``.
+
+    Returns
+    -------
+    object
+        Whole numbers and text like ``1e-4`` become floats, lists tuples and mappings dataclasses where `hint`
+        says so.
+
+    Raises
+    ------
+    ConfigError
+        The value does not fit.
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, inner, where)
+    if origin is Literal:
+        return _convert_literal(value, inner, where)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return _build(typing.cast(type, hint), value, f"{where}.")
+        raise _wrong_type(value, "a mapping of keys", where)
+    if origin in (dict, Mapping) or hint is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise _wrong_type(value, "a mapping of keys", where)
+    if origin in (tuple, list):
+        return _convert_sequence(value, hint, where)
+    return _convert_scalar(value, hint, where)
 
 
 def to_plain(config: Any) -> Any:
@@ -58,19 +101,20 @@ def to_plain(config: Any) -> Any:
         return [to_plain(value) for value in config]
     if isinstance(config, Path):
         return str(config)
-    return config.item() if hasattr(config, "item") else config
+    return config.tolist() if hasattr(config, "tolist") else config
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise ConfigError(f"configuration '{path}' does not exist; give the path of a YAML file")
+        raise ConfigError(f"configuration '{path}' does not exist or is no file; give the path of a YAML file")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # An impossible date in YAML is a plain ValueError.
+    except (yaml.YAMLError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"configuration '{path}' is not valid YAML: {reason}") from error
+        raise ConfigError(f"configuration '{path}' cannot be read as YAML: {reason}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -78,19 +122,28 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+    """Return `values` with one of them replaced; mappings that an alias shares stay as they are."""
     import yaml
 
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"override '{override}' is not of the form key=value")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"override '{override}': the value cannot be read as YAML: {reason}") from error
     *outer, last = key.split(".")
+    changed = inner = dict(values)
     for name in outer:
-        inner = values.setdefault(name, {})
-        if not isinstance(inner, dict):
+        child = inner.get(name, {})
+        if not isinstance(child, Mapping):
             raise ConfigError(f"override '{override}': '{name}' is a single value and has no keys inside")
-        values = inner
-    values[last] = yaml.safe_load(text)
+        inner[name] = dict(child)
+        inner = inner[name]
+    inner[last] = value
+    return changed
 
 
 def _build(cls: type[Config], values: Mapping[str, Any], where: str) -> Config:
@@ -99,7 +152,7 @@ def _build(cls: type[Config], values: Mapping[str, Any], where: str) -> Config:
     for key in values:
         if key not in fields:
             raise ConfigError(_unknown_key(where, str(key), fields))
-    arguments = {key: _convert(value, hints[key], f"{where}{key}") for key, value in values.items()}
+    arguments = {key: convert(value, hints[key], f"{where}{key}") for key, value in values.items()}
     required = [
         f"{where}{name}"
         for name, f in fields.items()
@@ -122,30 +175,6 @@ def _unknown_key(where: str, key: str, fields: Iterable[str]) -> str:
     return f"unknown configuration key '{where}{key}'; {hint}"
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Check `value` against the type `hint` and return it as that type."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, inner, where)
-    if origin is Literal:
-        if value in inner:
-            return value
-        raise ConfigError(f"'{where}' is {value!r}; it must be one of {', '.join(map(repr, inner))}")
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, Mapping):
-            return _build(typing.cast(type, hint), value, f"{where}.")
-        raise _wrong_type(value, "a mapping of keys", where)
-    if origin in (dict, Mapping) or hint is dict:
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise _wrong_type(value, "a mapping of keys", where)
-    if origin in (tuple, list):
-        return _convert_sequence(value, hint, where)
-    return _convert_scalar(value, hint, where)
-
-
 def _convert_union(value: Any, choices: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in choices:
         return None
@@ -154,10 +183,19 @@ def _convert_union(value: Any, choices: tuple[Any, ...], where: str) -> Any:
         if choice is type(None):
             continue
         try:
-            return _convert(value, choice, where)
+            return convert(value, choice, where)
         except ConfigError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _convert_literal(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    if value is False and "no" in choices:
+        # YAML reads a bare no as false.
+        return "no"
+    if any(value == choice and type(value) is type(choice) for choice in choices):
+        return value
+    raise ConfigError(f"'{where}' is {value!r}; it must be one of {', '.join(map(repr, choices))}")
 
 
 def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
@@ -167,8 +205,8 @@ def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple and Ellipsis not in inner:
         if len(value) != len(inner):
             raise ConfigError(f"'{where}' has {len(value)} entries; it must have {len(inner)}")
-        return tuple(_convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
-    return origin(_convert(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
+    return origin(convert(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value))
 
 
 def _convert_scalar(value: Any, hint: type, where: str) -> Any:

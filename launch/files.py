@@ -16,7 +16,8 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     path : path-like
-        File or folder to make. An older one of that name is replaced only at the very end.
+        File or folder to make. An older one of that name is replaced only at the very end; an older folder is
+        moved aside first, so that it is never seen half deleted.
 
     Yields
     ------
@@ -25,17 +26,19 @@ def replace_when_complete(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     make_output_folder(path.parent)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    mark = uuid.uuid4().hex[:8]
+    temporary, older = path.with_name(f".{mark}-{path.name}"), path.with_name(f".{mark}-older-{path.name}")
     try:
         yield temporary
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            # A rename replaces a file, but no folder that holds anything.
+            path.replace(older)
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        if older.exists() and not path.exists():
+            older.replace(path)
+        _remove(older)
 
 
 def make_output_folder(folder: str | Path) -> Path:
@@ -56,3 +59,10 @@ def make_output_folder(folder: str | Path) -> Path:
         reason = error.strerror or error
         raise ValueError(f"cannot write to the output folder '{folder}' ({reason}); choose another") from error
     return folder
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

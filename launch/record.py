@@ -69,6 +69,9 @@ def _version(name: str) -> str | None:
 
 def _git_commit() -> str | None:
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        # Installed: git would look further up and find whatever repository holds the environment.
+        return None
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)

@@ -38,9 +38,13 @@ def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[f
     Raises
     ------
     ValueError
-        If the file holds grey values, one label only, or cannot be read.
+        If the file holds grey values, one label or one slice only, or cannot be read.
     """
     labels, notes = read_labels(path, voxel_size_um=voxel_size_um)
+    if min(labels.shape) < 2:
+        raise ValueError(
+            f"'{path}' has the shape {labels.shape}; surfaces need two voxels along each axis: give a thicker volume"
+        )
     out = make_output_folder(out)
     names = labels.phases or ()
     phases = [_measure_phase(labels, k, names[k]) for k in range(len(names))]

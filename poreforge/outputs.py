@@ -15,8 +15,11 @@ __all__ = ["bare_name", "write_summary"]
 def bare_name(path: str | Path) -> str:
     """Return the name of a volume's file or folder without the ending of its format: ``a.1`` for ``a.1.ome.tif``."""
     name = Path(path).absolute().name
-    endings = [suffix for suffix in accepted_suffixes().split(", ") if name.lower().endswith(suffix)]
-    return name[: -len(max(endings, key=len))] if endings else name
+    suffix = Path(name).suffix
+    if suffix.lower() not in accepted_suffixes().split(", "):
+        return name
+    stem = name.removesuffix(suffix)
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
 def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """The U-Net of the two stages: 2-D on slices, 3-D on stacked probabilities."""
 
 import itertools
-import math
 from typing import Any
 
 import torch
@@ -101,10 +100,10 @@ def _convolution(dims: int, fan_in: int, fan_out: int, size: int = 3) -> nn.Modu
 
 
 def _double_convolution(dims: int, fan_in: int, fan_out: int) -> nn.Sequential:
-    # Group rather than batch norm: the answer for a tile must not depend on the tiles beside it.
-    # Groups of about eight channels, as many as divide them evenly.
-    groups = math.gcd(fan_out, max(1, fan_out // 8))
+    # Batch rather than group norm: its statistics are fixed after training, so the answer at a voxel depends on its
+    # surroundings alone and not on where a tile happens to end.
+    normalise = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
     return nn.Sequential(
-        _convolution(dims, fan_in, fan_out), nn.GroupNorm(groups, fan_out), nn.SiLU(),
-        _convolution(dims, fan_out, fan_out), nn.GroupNorm(groups, fan_out), nn.SiLU(),
+        _convolution(dims, fan_in, fan_out), normalise(fan_out), nn.SiLU(),
+        _convolution(dims, fan_out, fan_out), normalise(fan_out), nn.SiLU(),
     )  # fmt: skip

@@ -19,7 +19,9 @@ from volume import Corpus
 __all__ = ["NetworkSettings", "TrainingConfig", "train_stage"]
 
 # What a resumed run may change without becoming another run.
-FREE_KEYS = frozenset({"corpus", "out", "slices_model", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
+FREE_KEYS = frozenset(
+    {"corpus", "out", "slices_model", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"}
+)
 
 
 @dataclasses.dataclass(frozen=True)

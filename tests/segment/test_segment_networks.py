@@ -13,7 +13,7 @@ def test_logits_have_one_channel_a_phase_and_the_shape_of_the_input(dims, shape,
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_factor_is_the_smallest_side_that_a_network_takes(depth):
-    network = UNet(width=4, depth=depth)
+    network = UNet(width=4, depth=depth).eval()
     assert network.factor == 2**depth
     assert network(torch.rand(1, 1, network.factor, network.factor)).shape == (1, 2, network.factor, network.factor)
 
@@ -57,6 +57,20 @@ def test_answer_for_an_image_does_not_depend_on_the_others_of_its_batch(wild_net
     x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(network(x)[:1], network(x[:1]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_answer_at_a_voxel_depends_on_its_surroundings_alone(wild_network, dims):
+    # A statistic over the whole tile would make the answer depend on where a tile happens to end.
+    network = wild_network(dims=dims, width=4)
+    x = torch.rand(1, 1, *(8,) * (dims - 1), 64, generator=torch.Generator().manual_seed(0))
+    changed = x.clone()
+    changed[..., 40:] += 1
+    with torch.inference_mode():
+        before, after = network(x), network(changed)
+    # Two 3-wide convolutions, two at half the resolution, two more: 2 + 4 + 2, and interpolation at most 4 beyond.
+    assert torch.equal(before[..., :28], after[..., :28])
+    assert not torch.allclose(before[..., 36:], after[..., 36:])
 
 
 def test_parameters_of_the_default_network_are_those_of_the_formula():

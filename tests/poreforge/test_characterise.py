@@ -1,0 +1,141 @@
+import html
+
+import numpy as np
+import pytest
+
+import evaluate
+import volume
+from poreforge.characterise import read_labels
+from poreforge.cli import main
+from volume import Volume
+
+
+@pytest.fixture
+def characterise(tmp_path, strict_json, capsys):
+    """Run the command on labels; return the summary and the path of the report."""
+
+    def run(labels, *options, name="labels.tif"):
+        volume.write(tmp_path / name, labels)
+        main(["characterise", str(tmp_path / name), "--out", str(tmp_path / "out"), *options])
+        report = tmp_path / "out" / "report.html"
+        assert capsys.readouterr().out == f"open {report}\n"
+        return strict_json(tmp_path / "out" / "summary.json"), report
+
+    return run
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+@pytest.mark.parametrize("size", [None, (0.02, 0.005, 0.01)])
+def test_summary_holds_what_evaluate_measures(characterise, blobs, n_phases, size):
+    labels = blobs(n_phases)
+    summary, _ = characterise(Volume(labels, size))
+    assert summary["shape"] == list(labels.shape)
+    assert summary["voxel_size_um"] == (None if size is None else list(size))
+    assert summary["porosity"] == evaluate.porosity(labels)
+    for axis, name in enumerate("zyx"):
+        np.testing.assert_array_equal(summary["porosity_profile"][name], evaluate.porosity_profile(labels, axis=axis))
+    assert [phase["label"] for phase in summary["phases"]] == list(range(n_phases))
+    for label, phase in enumerate(summary["phases"]):
+        expected = evaluate.minkowski(labels == label, voxel_size_um=size)
+        for key in ("volume_fraction", "specific_surface", "mean_curvature", "euler_density"):
+            assert phase[key] == pytest.approx(getattr(expected, key), rel=1e-12)
+        assert phase["unit"] == ("voxel" if size is None else "um")
+        correlation = evaluate.two_point(labels == label)
+        np.testing.assert_array_equal(phase["two_point"]["s2"], correlation.s2)
+        np.testing.assert_array_equal(phase["two_point"]["r_voxel"], correlation.r)
+
+
+def test_fractions_of_the_phases_add_up_to_one_and_the_surfaces_of_two_are_one(characterise, blobs):
+    pore, solid = characterise(blobs())[0]["phases"]
+    assert pore["volume_fraction"] + solid["volume_fraction"] == pytest.approx(1)
+    assert pore["specific_surface"] == pytest.approx(solid["specific_surface"])
+
+
+def test_layers_of_known_thickness_are_measured_exactly(characterise):
+    labels = np.zeros((8, 10, 12), np.uint8)
+    labels[:, :5], labels[:, 8:] = 1, 2
+    summary, _ = characterise(Volume(labels, (1, 1, 1), ("pore", "carbon", "ionomer")))
+    assert {phase["name"]: phase["volume_fraction"] for phase in summary["phases"]} == pytest.approx(
+        {"pore": 0.3, "carbon": 0.5, "ionomer": 0.2}
+    )
+    assert summary["porosity_profile"]["y"] == [0] * 5 + [1] * 3 + [0] * 2
+
+
+def test_voxel_size_of_the_command_wins_over_the_files(characterise, blobs):
+    summary, _ = characterise(Volume(blobs(), (1, 1, 1)), "--voxel-size", "0.5", "0.5", "0.5")
+    assert summary["voxel_size_um"] == [0.5, 0.5, 0.5]
+    expected = evaluate.minkowski(blobs() == 0, voxel_size_um=(0.5, 0.5, 0.5)).specific_surface
+    assert summary["phases"][0]["specific_surface"] == pytest.approx(expected)
+
+
+def test_mask_of_0_and_255_gives_the_numbers_of_0_and_1_and_says_so(characterise, blobs):
+    plain, _ = characterise(blobs())
+    mask, report = characterise(255 * blobs())
+    assert mask["phases"] == plain["phases"]
+    assert plain["notes"] == []
+    assert mask["notes"] == ["the mask's value 255 was taken as label 1"]
+    assert mask["notes"][0] in html.unescape(report.read_text())
+
+
+def test_named_phase_that_is_absent_does_not_rename_the_others(characterise, blobs):
+    summary, _ = characterise(Volume(2 * blobs(), None, ("pore", "carbon", "ionomer")))
+    names = {phase["name"]: phase["volume_fraction"] for phase in summary["phases"]}
+    assert names["carbon"] == 0
+    assert names["ionomer"] == np.mean(blobs() == 1)
+    assert summary["notes"] == []
+
+
+def test_volume_without_pores_says_so(characterise, blobs):
+    summary, _ = characterise(blobs() + np.uint8(1))
+    assert summary["porosity"] == 0
+    assert summary["notes"] == ["the file has no label 0, so it has no pores"]
+
+
+def test_phases_without_names_are_numbered(tmp_path, blobs):
+    np.save(tmp_path / "labels.npy", blobs(3).astype(np.int32))
+    labels, _ = read_labels(tmp_path / "labels.npy")
+    assert labels.phases == ("pore", "phase 1", "phase 2")
+    assert labels.array.dtype == np.uint8
+
+
+# The report
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+@pytest.mark.parametrize("size", [None, (0.02, 0.005, 0.01)])
+def test_report_needs_no_other_file_and_describes_its_images(characterise, blobs, self_contained_page, n_phases, size):
+    _, report = characterise(Volume(blobs(n_phases), size))
+    page = self_contained_page(report)
+    assert sum(tag == "img" for tag, _ in page.tags) == 3
+    text = "".join(page.text)
+    assert ("µm⁻¹" in text) is (size is not None)
+    assert ("lengths are in voxels" in text) is (size is None)
+
+
+def test_report_is_the_only_output_beside_the_summary(characterise, blobs):
+    _, report = characterise(blobs())
+    assert sorted(path.name for path in report.parent.iterdir()) == ["report.html", "summary.json"]
+
+
+def test_names_from_outside_cannot_become_markup(characterise, blobs, self_contained_page):
+    phases = ("<script>alert(1)</script>", "a\" onload='x'")
+    _, report = characterise(Volume(blobs(), None, phases), name="<b>x&y.tif")
+    page = self_contained_page(report)
+    assert not any(tag in ("b", "script") for tag, _ in page.tags)
+    assert not any("onload" in attributes for _, attributes in page.tags)
+    text = "".join(page.text)
+    assert "Characterisation of <b>x&y.tif" in text
+    assert phases[0] in text
+    assert phases[1] in text
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "_hidden", "100 % $"])
+def test_names_that_a_plotting_library_would_interpret_are_drawn_as_they_are(characterise, blobs, name):
+    characterise(Volume(blobs(), None, ("pore", name)))
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 1500, 2), (300, 3, 3), (3, 3, 300)])
+def test_beams_and_plates_of_any_proportion_end_in_a_report(characterise, shape, self_contained_page):
+    labels = np.zeros(shape, np.uint8)
+    labels[tuple(slice(n // 2, None) for n in shape)] = 1
+    self_contained_page(characterise(labels)[1])

@@ -1,0 +1,145 @@
+import base64
+import math
+
+import numpy as np
+import pytest
+
+from poreforge.outputs import write_summary
+from poreforge.report import Figure, Section, Table, write_report
+from poreforge.report.figures import curves, error_map, grid, label_image
+from poreforge.scores import SCORES, score_segmentation
+
+
+@pytest.fixture
+def halves():
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[:, 4:] = 1
+    return labels
+
+
+def _png_size(figure):
+    return tuple(int.from_bytes(figure.png[start : start + 4], "big") for start in (16, 20))
+
+
+# Pictures
+
+
+def test_colours_of_labels_differ_and_repeat_never_within_eight_phases():
+    colours = label_image(np.arange(8).reshape(2, 4))
+    assert colours.shape == (2, 4, 3)
+    assert len(np.unique(colours.reshape(-1, 3), axis=0)) == 8
+
+
+def test_error_map_has_four_colours_for_the_four_cases():
+    truth, prediction = np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 0]])
+    found = error_map(prediction, truth)
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) == 4
+    right = error_map(truth, truth)
+    np.testing.assert_array_equal(right[0, :2], found[0, [0, 0]])
+    np.testing.assert_array_equal(right[0, 2:], found[0, [2, 2]])
+
+
+def test_figure_is_a_png_whose_bytes_depend_on_its_content_alone():
+    image = np.arange(12.0).reshape(3, 4)
+    build = [grid([{"image": i, "title": "t"}], columns=1, caption="c", alt="a") for i in (image, image, image[::-1])]
+    assert build[0].png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert build[0].png == build[1].png != build[2].png
+    assert base64.b64decode(build[0].source.split(",")[1]) == build[0].png
+
+
+def test_drawing_leaves_no_open_figure_behind():
+    import matplotlib.pyplot as plt
+
+    curves({"a": (np.arange(3), np.arange(3))}, x_label="x", y_label="y", caption="c", alt="a")
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("shape", [(4000, 2), (2, 4000), (50, 50)])
+def test_picture_of_any_proportion_stays_within_a_page(shape):
+    figure = grid([{"image": np.zeros(shape), "title": ""}] * 3, columns=3, caption="c", alt="a")
+    assert max(_png_size(figure)) < 2000
+
+
+# The page
+
+
+def test_report_shows_all_that_it_is_given(tmp_path, self_contained_page):
+    picture = curves(
+        {"a": (np.arange(3), np.arange(3))}, x_label="x", y_label="y", caption="A curve.", alt="rising line"
+    )
+    table = Table("Numbers.", ["score", "one", "two"], [["IoU", "0.5", "0.9"]], [frozenset({2})])
+    sections = [Section("First", ["A paragraph."], [picture]), Section("Second", tables=[table])]
+    path = write_report(tmp_path / "new" / "report.html", "A title", sections, facts={"Seed": "3"})
+    page = self_contained_page(path)
+    text = "".join(page.text)
+    for piece in ("A title", "First", "A paragraph.", "A curve.", "Second", "Numbers.", "IoU", "0.5", "Seed", "3"):
+        assert piece in text
+    assert ("img", {"src": picture.source, "alt": "rising line"}) in page.tags
+    assert [attributes.get("class") for tag, attributes in page.tags if tag == "td"] == [None, "best"]
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == ["#section-1", "#section-2"]
+    assert {link[1:] for link in links} <= targets
+
+
+def test_text_of_a_report_is_never_markup(tmp_path, self_contained_page):
+    evil = "<img src=x onerror=alert(1)>\"'&"
+    section = Section(evil, [evil], [Figure(b"\x89PNG\r\n\x1a\n", evil, evil)], [Table(evil, [evil], [[evil, evil]])])
+    page = self_contained_page(write_report(tmp_path / "report.html", evil, [section], facts={evil: evil}))
+    assert sum(tag == "img" for tag, _ in page.tags) == 1
+    assert "".join(page.text).count(evil) == 12
+
+
+def test_failed_report_leaves_the_old_one(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        write_report(path, "title", [Section("s", [], [Figure(None, "c", "a")])], facts={})
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+# Numbers
+
+
+def test_summary_is_strict_json_with_null_for_what_is_not_a_number(tmp_path, strict_json):
+    values = {"a": math.nan, "b": [1, math.inf, (2.5, -math.inf)], "c": {"d": None, "e": "NaN", "f": True}}
+    write_summary(tmp_path / "summary.json", values)
+    assert strict_json(tmp_path / "summary.json") == {
+        "a": None,
+        "b": [1, None, [2.5, None]],
+        "c": {"d": None, "e": "NaN", "f": True},
+    }
+
+
+def test_perfect_segmentation_has_perfect_scores(halves):
+    scores = score_segmentation(halves, halves)
+    assert scores.keys() == SCORES.keys()
+    for name, value in scores.items():
+        expected = {"porosity": 0.5}.get(name, 1.0 if SCORES[name][2] > 0 else 0.0)
+        # The Euler density of a half space is 0, so that a relative error is not defined.
+        assert math.isnan(value) if name == "euler_density_error" else value == pytest.approx(expected, abs=1e-12)
+
+
+def test_wall_moved_by_one_voxel_scores_as_computed_by_hand(halves):
+    moved = np.zeros_like(halves)
+    moved[:, 5:] = 1
+    scores = score_segmentation(moved, halves)
+    assert scores["iou_pore"] == pytest.approx(4 / 5)
+    assert scores["iou_solid"] == pytest.approx(3 / 4)
+    assert scores["mean_iou"] == pytest.approx((4 / 5 + 3 / 4) / 2)
+    assert scores["accuracy"] == pytest.approx(7 / 8)
+    assert scores["porosity_error"] == pytest.approx(1 / 8)
+    assert scores["specific_surface_error"] == pytest.approx(0, abs=1e-9)
+    assert scores["hausdorff95"] == pytest.approx(1, rel=0.05)
+    # Only the wall has moved; the faces along the border, which close the surface, lie on each other.
+    assert 0 < scores["chamfer"] < 0.5
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_segmentation_that_lost_a_phase_has_no_distance_but_all_other_scores(halves, lost):
+    scores = score_segmentation(np.full_like(halves, 1 - lost), halves)
+    assert math.isnan(scores["chamfer"])
+    assert math.isnan(scores["hausdorff95"])
+    assert scores["accuracy"] == 0.5
+    assert scores["specific_surface_error"] == pytest.approx(-100)
+    assert scores["mean_iou"] == pytest.approx(0.25)
