@@ -85,8 +85,12 @@ class LoopSettings:
         for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number above 0")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; give a number above 0")
+        for name in ("learning_rate", "gradient_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
+        for name in ("warmup_steps", "weight_decay", "loader_workers"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; give a number from 0 up to, not including, 1")
 
@@ -177,6 +181,8 @@ def train(
     if run.done >= settings.steps:
         model.load_state_dict(run.average.weights)
         model.eval()
+    # Whoever trained in half precision still predicts in full.
+    run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
     run.accelerator.free_memory()
     return run.done
 
@@ -276,8 +282,9 @@ class _Run:
 
     def write_checkpoint(self, export: Callable[[torch.nn.Module, Path], None] | None) -> None:
         """Write the whole state, completely or not at all, and drop the oldest checkpoints."""
-        if not bool(torch.isfinite(self.loss)):
-            raise ValueError(f"the loss is not finite at step {self.done}; lower learning_rate and start again")
+        # A finite loss may have had a gradient that is not; such a checkpoint would fail at every resume.
+        if not all(bool(torch.isfinite(value).all()) for value in self.bare.parameters()):
+            raise ValueError(f"weights are not finite at step {self.done}; lower learning_rate and start again")
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler

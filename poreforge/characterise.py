@@ -9,7 +9,7 @@ import numpy as np
 from evaluate import minkowski, porosity_profile, two_point
 from launch import describe_software, make_output_folder
 from poreforge.outputs import write_summary
-from poreforge.report import Section, Table, write_report
+from poreforge.report import Section, Table, number, write_report
 from poreforge.report.figures import curves, grid, label_image
 from volume import Volume, read
 
@@ -151,7 +151,7 @@ def _morphology_section(summary: dict[str, Any]) -> Section:
         f"Euler density / {unit}⁻³",
     ]
     keys = ("volume_fraction", "specific_surface", "mean_curvature", "euler_density")
-    rows = [[p["name"], *(f"{p[key]:.4g}" for key in keys)] for p in summary["phases"]]
+    rows = [[p["name"], *(number(p[key]) for key in keys)] for p in summary["phases"]]
     note = (
         "Densities per volume of the whole, not of the phase. The volume is taken as a cut-out of something larger: "
         "its border is not counted as surface."

@@ -29,6 +29,8 @@ __all__ = ["DemoConfig", "run_demo"]
 TRUTH, OTSU, CALIBRATED, SLICES, TWO_STAGE = "truth", "Otsu", "porosity threshold", "2-D U-Net", "two-stage U-Net"
 # Of the spheres in the training corpus; it is the smallest side that its volumes may have.
 LARGEST_DIAMETER = 24
+# Pixels a voxel in Blender's pictures.
+BLENDER_SCALE = 2
 # Halved three times in the 2-D network.
 CROP_FACTOR = 8
 
@@ -177,7 +179,12 @@ def _render(structure: Structure, config: DemoConfig) -> BlenderStack | str | No
         return None
     cuts = np.linspace(0.15, 0.6, config.blender_slices) * config.shape[0]
     try:
-        return blender_stack(structure.labels, slices=[int(cut) for cut in cuts], rng=config.seed)
+        return blender_stack(
+            structure.labels,
+            slices=[int(cut) for cut in cuts],
+            resolution=BLENDER_SCALE * config.shape[2],
+            rng=config.seed,
+        )
     except BlenderUnavailableError as error:
         return str(error)
 
@@ -339,6 +346,7 @@ def _correlation_section(structure: Structure, labels: dict[str, np.ndarray], vo
         lines,
         x_label="distance r / " + ("µm" if cubic else "voxel"),
         y_label="two-point correlation S2 of the pores",
+        reference=TRUTH,
         levels={"porosity squared": structure.truth["porosity"] ** 2},
         caption="Probability that two points at distance r both lie in pores. It begins at the porosity and ends at "
         "its square.",

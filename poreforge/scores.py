@@ -1,10 +1,8 @@
 """Every score of a segmentation against the truth, as plain numbers."""
 
-from typing import Any
-
 import numpy as np
 
-from evaluate import agreement, chamfer, hausdorff, minkowski, porosity, reconstruct, two_point
+from evaluate import Mesh, agreement, chamfer, hausdorff, minkowski, porosity, reconstruct, two_point
 
 __all__ = ["SCORES", "score_segmentation"]
 
@@ -40,9 +38,10 @@ def score_segmentation(prediction: np.ndarray, truth: np.ndarray) -> dict[str, f
     """
     match = agreement(prediction, truth, n_phases=2)
     measured, true = minkowski(prediction == 0), minkowski(truth == 0)
-    surfaces = [_solid_surface(labels) for labels in (prediction, truth)]
+    surfaces = [_interface(labels) for labels in (prediction, truth)]
     s2 = [two_point(labels == 0).s2 for labels in (prediction, truth)]
-    both = None not in surfaces
+    found, wanted = surfaces
+    both = found is not None and wanted is not None
     return {
         "iou_pore": match.iou[0],
         "iou_solid": match.iou[1],
@@ -54,14 +53,23 @@ def score_segmentation(prediction: np.ndarray, truth: np.ndarray) -> dict[str, f
         "specific_surface_error": _percent(measured.specific_surface, true.specific_surface),
         "euler_density_error": _percent(measured.euler_density, true.euler_density),
         "s2_error": float(np.sqrt(np.mean((s2[0] - s2[1]) ** 2))),
-        "chamfer": chamfer(*surfaces) if both else float("nan"),
-        "hausdorff95": hausdorff(*surfaces, percentile=95) if both else float("nan"),
+        "chamfer": chamfer(found, wanted) if both else float("nan"),
+        "hausdorff95": hausdorff(found, wanted, percentile=95) if both else float("nan"),
     }
 
 
-def _solid_surface(labels: np.ndarray) -> Any:
-    # A segmentation may have lost a whole phase; then there is no surface to compare.
-    return reconstruct(labels) if 0 < np.count_nonzero(labels) < labels.size else None
+def _interface(labels: np.ndarray) -> Mesh | None:
+    """Return the surface between solid and pore, or None where one of them is lost.
+
+    The faces that close the mesh at the volume's border are left out: they lie alike in any two volumes.
+    """
+    if not 0 < np.count_nonzero(labels) < labels.size:
+        return None
+    mesh = reconstruct(labels)
+    # Voxel centres lie at whole numbers; only what closes the mesh lies beyond the outermost ones.
+    inside = ((mesh.vertices >= 0) & (mesh.vertices <= np.array(labels.shape) - 1)).all(axis=1)
+    faces = mesh.faces[inside[mesh.faces].all(axis=1)]
+    return Mesh(mesh.vertices, faces) if len(faces) else None
 
 
 def _percent(value: float, true: float) -> float:

@@ -12,8 +12,7 @@ from poreforge.report import Section, Table, write_report
 from poreforge.report.figures import curves, grid, label_image
 from segment import Segmentation, load
 from segment.thresholds import check_grey
-from volume import Volume, read, write
-from volume.formats.registry import choose_for_writing
+from volume import Volume, choose_for_writing, read, write
 
 __all__ = ["segment_file"]
 

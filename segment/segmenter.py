@@ -69,12 +69,15 @@ class Segmenter:
         Name of each label.
     porosity_errors : tuple of float
         Predicted minus true porosity on volumes that training never saw; the interval rests on them.
+    set_aside : int or None
+        How many volumes at the end of its corpus the training left out, if known.
     """
 
     slices: UNet
     refine: UNet | None
     phases: tuple[str, ...]
     porosity_errors: tuple[float, ...] = ()
+    set_aside: int | None = None
 
     def predict(self, grey: Any) -> Segmentation:
         """Segment a grey volume.
@@ -104,7 +107,11 @@ class Segmenter:
 
     def save(self, folder: str | Path) -> None:
         """Write the networks and the calibration to `folder`, all or nothing."""
-        description = {"phases": list(self.phases), "porosity_errors": list(self.porosity_errors)}
+        description = {
+            "phases": list(self.phases),
+            "porosity_errors": list(self.porosity_errors),
+            "set_aside": self.set_aside,
+        }
         with replace_when_complete(folder) as temporary:
             temporary.mkdir()
             self.slices.save_pretrained(temporary / "slices")
@@ -142,7 +149,13 @@ def load(name_or_folder: str | Path) -> Segmenter:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         slices = UNet.from_pretrained(folder / "slices").eval()
         refine = UNet.from_pretrained(folder / "refine").eval() if (folder / "refine").is_dir() else None
-        return Segmenter(slices, refine, tuple(description["phases"]), tuple(description["porosity_errors"]))
+        return Segmenter(
+            slices,
+            refine,
+            tuple(description["phases"]),
+            tuple(description["porosity_errors"]),
+            description.get("set_aside"),
+        )
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error
 

@@ -19,9 +19,7 @@ from volume import Corpus
 __all__ = ["NetworkSettings", "TrainingConfig", "train_stage"]
 
 # What a resumed run may change without becoming another run.
-FREE_KEYS = frozenset(
-    {"corpus", "out", "slices_model", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"}
-)
+FREE_KEYS = frozenset({"out", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +120,7 @@ def train_stage(config: TrainingConfig) -> Segmenter:
             f"the corpus '{config.corpus}' has {len(corpus)} volumes and validation sets {config.validation} aside; "
             "make a larger corpus or set fewer aside"
         )
-    first = load(config.slices_model) if config.slices_model is not None else None
+    first = _first_stage(config)
     phases = _phases(corpus, first)
     images, labels = [], []
     for index in range(n_train):
@@ -141,7 +139,8 @@ def train_stage(config: TrainingConfig) -> Segmenter:
         folder=config.out,
     )
     model.cpu()
-    segmenter = Segmenter(model, None, phases) if first is None else Segmenter(first.slices, model, phases)
+    slices, refine = (model, None) if first is None else (first.slices, model)
+    segmenter = Segmenter(slices, refine, phases, set_aside=config.validation)
     if PartialState().is_main_process:
         held_out = [corpus[index] for index in range(n_train, len(corpus))]
         segmenter = calibrate(segmenter, held_out)
@@ -156,6 +155,18 @@ def calibrate(segmenter: Segmenter, samples: list[Any]) -> Segmenter:
         truth = float(np.mean(np.asarray(sample.labels) == 0))
         errors.append(segmenter.predict(sample.grey).porosity - truth)
     return dataclasses.replace(segmenter, porosity_errors=tuple(errors))
+
+
+def _first_stage(config: TrainingConfig) -> Segmenter | None:
+    if config.slices_model is None:
+        return None
+    first = load(config.slices_model)
+    if first.set_aside is not None and first.set_aside < config.validation:
+        raise ValueError(
+            f"validation is {config.validation}, but the first stage set only {first.set_aside} volumes aside and has "
+            f"learnt from the others; give validation at most {first.set_aside}, or train the first stage anew"
+        )
+    return first
 
 
 def _phases(corpus: Corpus, first: Segmenter | None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A FIB-SEM without Blender: what the electron beam sees of each cut face and of what lies behind it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numba
@@ -10,7 +11,8 @@ from scipy import ndimage
 __all__ = ["FibsemSettings", "draw_fibsem_settings", "fibsem"]
 
 NOT_NEGATIVE = (
-    "blur_vox", "edge", "mottle", "read_noise", "relief", "shading", "shine_through", "slice_gain", "texture",
+    "blur_vox", "edge", "floor_grey", "mottle", "read_noise", "relief", "shading", "shine_through", "slice_gain",
+    "texture",
 )  # fmt: skip
 
 
@@ -71,13 +73,15 @@ class FibsemSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.tilt_deg < 90:
             raise ValueError(f"tilt_deg is {self.tilt_deg!r}; give an angle from 0 up to, not including, 90")
-        if not self.face_grey:
-            raise ValueError("face_grey is empty; give one grey value for each solid phase")
-        for name in ("depth_vox", "dose", "mottle_vox"):
-            if not getattr(self, name) > 0:
+        if not self.face_grey or not all(0 <= grey < math.inf for grey in self.face_grey):
+            raise ValueError(f"face_grey is {self.face_grey!r}; give a number, 0 or more, for each solid phase")
+        if not 1 <= self.mottle_vox < math.inf:
+            raise ValueError(f"mottle_vox is {self.mottle_vox!r}; give a size of 1 or more")
+        for name in ("depth_vox", "dose"):
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number above 0")
         for name in NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give 0 or more")
 
 
@@ -139,9 +143,9 @@ def fibsem(labels: Any, settings: FibsemSettings | None = None, *, rng: np.rando
     Notes
     -----
     Through a pore each pixel shows the first solid voxel along the view, at depth d and d tan(tilt) further
-    along y, dimmed by exp(-d / depth_vox) and shaded by the slope of the wall there. Beyond the volume the
-    structure is continued by reflection. Then follow, in the order of nature: edge brightening, grain,
-    uneven detection, beam blur, Poisson and Gaussian noise.
+    along y, dimmed by exp(-d / depth_vox) and shaded by the slope of the wall there; from d = 4 depth_vox on it
+    shows the floor. Beyond the volume the structure is continued by reflection. Then follow, in the order of
+    nature: edge brightening, grain, uneven detection, beam blur, Poisson and Gaussian noise.
     """
     labels = _as_labels(labels)
     settings = settings or FibsemSettings()

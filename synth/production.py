@@ -9,7 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from synth.recipes import build_structure, image_structure
+from synth.structure import Structure
 from volume import Corpus, Volume
+from volume.corpus import DESCRIPTION_FILE
 
 __all__ = ["CorpusConfig", "produce_corpus", "produce_sample"]
 
@@ -70,21 +72,27 @@ def produce_corpus(config: CorpusConfig, folder: str | Path) -> Corpus:
         "seed": config.seed,
         "voxel_size_um": config.voxel_size_um,
     }
+    # Settings that cannot be used must not leave a corpus behind that then refuses the mended ones.
+    ready = {} if (Path(folder) / DESCRIPTION_FILE).is_file() else {0: _produce_volumes(config, 0)}
     corpus = Corpus.create(folder, description=description)
     for index in tqdm(corpus.missing(config.count), desc="volumes", disable=None):
-        structure, grey, entry = produce_sample(config.recipe, config.microscope, seed=config.seed, index=index)
-        corpus.write_sample(
-            index,
-            grey=Volume(grey, config.voxel_size_um),
-            labels=Volume(structure.labels, config.voxel_size_um, structure.phases),
-            **entry,
-        )
+        corpus.write_sample(index, **(ready.pop(index, None) or _produce_volumes(config, index)))
     return corpus
+
+
+def _produce_volumes(config: CorpusConfig, index: int) -> dict[str, Any]:
+    """Return what `Corpus.write_sample` takes."""
+    structure, grey, entry = produce_sample(config.recipe, config.microscope, seed=config.seed, index=index)
+    return {
+        "grey": Volume(grey, config.voxel_size_um),
+        "labels": Volume(structure.labels, config.voxel_size_um, structure.phases),
+        **entry,
+    }
 
 
 def produce_sample(
     recipe: Mapping[str, Any], microscope: Mapping[str, Any], *, seed: int, index: int
-) -> tuple[Any, np.ndarray, dict[str, Any]]:
+) -> tuple[Structure, np.ndarray, dict[str, Any]]:
     """Make and image volume number `index` of a corpus.
 
     Returns

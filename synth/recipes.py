@@ -1,11 +1,15 @@
 """Recipes: a structure and a microscope named in plain text, with numbers that may be drawn at random."""
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import math
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from launch import convert, to_plain
 from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
 from synth.spheres import sphere_pack
 from synth.structure import Structure
@@ -36,22 +40,21 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     Raises
     ------
     ValueError
-        For an unknown generator, argument or law.
+        For an unknown generator, argument or law, and for a value of the wrong type.
     """
     rng = np.random.default_rng(seed)
-    arguments = draw_numbers(recipe, rng)
+    arguments = draw_numbers(to_plain(recipe), rng)
     name = arguments.pop("generator", None)
     if name not in GENERATORS:
         raise ValueError(f"recipe names the generator {name!r}; known are {', '.join(GENERATORS)}")
     generator = GENERATORS[name]
-    known = [p for p in inspect.signature(generator).parameters if p != "rng"]
-    unknown = [key for key in arguments if key not in known]
-    if unknown:
-        raise ValueError(f"generator '{name}' has no argument '{unknown[0]}'; it has {', '.join(known)}")
-    try:
-        return generator(**arguments, rng=rng)
-    except TypeError as error:
-        raise ValueError(f"generator '{name}' cannot be called so: {error}") from error
+    parameters = {key: p for key, p in inspect.signature(generator).parameters.items() if key != "rng"}
+    _refuse_unknown(arguments, parameters, f"generator '{name}' has no argument")
+    missing = [key for key, p in parameters.items() if p.default is p.empty and key not in arguments]
+    if missing:
+        raise ValueError(f"generator '{name}' needs '{missing[0]}'; add it to the recipe")
+    hints = typing.get_type_hints(generator)
+    return generator(**{key: convert(value, hints[key], key) for key, value in arguments.items()}, rng=rng)
 
 
 def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed: int) -> tuple[np.ndarray, dict]:
@@ -73,8 +76,7 @@ def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed
     drawn : dict
         The instrument and its settings as drawn.
     """
-    import dataclasses
-
+    _refuse_unknown(microscope, ("instrument", "settings"), "the microscope has no key")
     rng = np.random.default_rng(seed)
     name, wanted = microscope.get("instrument"), microscope.get("settings", "default")
     if name not in MICROSCOPES:
@@ -84,11 +86,7 @@ def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed
     elif wanted == "default":
         settings = FibsemSettings()
     elif isinstance(wanted, Mapping):
-        known = [f.name for f in dataclasses.fields(FibsemSettings)]
-        unknown = [key for key in wanted if key not in known]
-        if unknown:
-            raise ValueError(f"instrument '{name}' has no setting '{unknown[0]}'; it has {', '.join(known)}")
-        settings = FibsemSettings(**draw_numbers(wanted, rng))
+        settings = convert(draw_numbers(to_plain(wanted), rng), FibsemSettings, "settings")
     else:
         raise ValueError(f"microscope settings are {wanted!r}; give 'default', 'random' or a mapping of settings")
     return fibsem(structure, settings, rng=rng), {"instrument": name, **dataclasses.asdict(settings)}
@@ -99,20 +97,26 @@ def draw_numbers(values: Mapping[str, Any], rng: np.random.Generator) -> dict[st
     return {key: _draw(key, value, rng) for key, value in values.items()}
 
 
+def _refuse_unknown(given: Iterable[Any], known: Collection[str], complaint: str) -> None:
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise ValueError(f"{complaint} '{unknown[0]}'; it has {', '.join(known)}")
+
+
 def _draw(key: str, value: Any, rng: np.random.Generator) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if not isinstance(value, Mapping):
         return value
-    law, *others = value
-    options = value[law]
-    if others or law not in LAWS or not isinstance(options, list | tuple) or not options:
+    law = next(iter(value), None)
+    options = value.get(law)
+    if len(value) != 1 or law not in LAWS or not isinstance(options, list | tuple) or not options:
         raise ValueError(f"'{key}' is {dict(value)!r}; give a number or one law of {', '.join(LAWS)} with a list")
     if law == "choice":
         return options[int(rng.integers(len(options)))]
-    if len(options) != 2 or not all(isinstance(n, int | float) for n in options) or options[0] > options[1]:
+    low, high = convert(options, tuple[float, float], f"{key}.{law}")
+    if not -math.inf < low <= high < math.inf:
         raise ValueError(f"'{key}': {law} takes [low, high], not {list(options)!r}")
-    low, high = options
     if law == "log_uniform":
         if low <= 0:
             raise ValueError(f"'{key}': log_uniform takes numbers above 0, not {list(options)!r}")

@@ -3,6 +3,7 @@
 from volume.corpus import Corpus, Sample
 from volume.errors import MissingVolumeError, VolumeFileError
 from volume.files import accepted_suffixes, read, write
+from volume.formats.registry import choose_for_writing
 from volume.labels import check_labels, from_one_hot, one_hot
 from volume.model import Volume
 
@@ -14,6 +15,7 @@ __all__ = [
     "VolumeFileError",
     "accepted_suffixes",
     "check_labels",
+    "choose_for_writing",
     "from_one_hot",
     "one_hot",
     "read",

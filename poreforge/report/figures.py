@@ -76,6 +76,7 @@ def curves(
     caption: str,
     alt: str,
     levels: Mapping[str, float] | None = None,
+    reference: str | None = None,
 ) -> Figure:
     """Draw curves in one pair of axes.
 
@@ -89,6 +90,8 @@ def curves(
         For the figure.
     levels : mapping, optional
         Horizontal lines and their names.
+    reference : str, optional
+        The curve that the others are held against; it is drawn broad, beneath them.
 
     Returns
     -------
@@ -100,8 +103,8 @@ def curves(
     axis = figure.subplots()
     for number, (name, (x, y)) in enumerate(lines.items()):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
-        # The first curve is the reference and lies beneath the others.
-        axis.plot(x, y, label=_plain_text(name), color=colour, linewidth=3.2 if number == 0 and len(lines) > 1 else 1.6)
+        width, depth = (3.4, 1.5) if name == reference else (1.6, 2.0)
+        axis.plot(x, y, label=_plain_text(name), color=colour, linewidth=width, zorder=depth)
     for name, level in (levels or {}).items():
         axis.axhline(level, color="#5a6673", linewidth=0.9, linestyle="--", label=_plain_text(name))
     axis.set(xlabel=x_label, ylabel=y_label)

@@ -1,6 +1,7 @@
 """From sections to one HTML file that needs no network."""
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from launch import replace_when_complete
 
-__all__ = ["Figure", "Section", "Table", "write_report"]
+__all__ = ["Figure", "Section", "Table", "number", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,13 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section], *, f
     with replace_when_complete(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return `value` for print, with a true minus and powers of ten: ``−9.69 × 10⁻⁵``; a dash if it is NaN."""
+    if math.isnan(value):
+        return "–"
+    text, _, power = f"{value:.{digits}g}".partition("e")
+    if power:
+        text += " × 10" + str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return text.replace("-", "−")

@@ -3,8 +3,10 @@ import re
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
+import torch
 
 import poreforge
 import volume
@@ -38,7 +40,13 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     (folder / "demo.yaml").write_text(TINY)
     arguments = ["demo", "--config", str(folder / "demo.yaml"), "--out", str(folder / "out")]
+    # numba's first parallel call would set torch's threads back, and small steps in two threads wait for each other.
+    before = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
     main(arguments)
+    numba.set_num_threads(before[0])
+    torch.set_num_threads(before[1])
     return folder / "out", arguments
 
 

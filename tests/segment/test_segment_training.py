@@ -212,6 +212,13 @@ def test_corpus_without_names_of_phases_is_refused(tiny, corpus, tmp_path):
         train_stage(tiny(corpus=tmp_path / "nameless", validation=0))
 
 
+def test_interval_may_not_rest_on_volumes_that_the_first_stage_learnt_from(tiny, tmp_path):
+    train_stage(tiny(validation=1))
+    refine = tiny(stage="refine", slices_model=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16))
+    with pytest.raises(ValueError, match="set only 1 volumes aside"):
+        train_stage(refine)
+
+
 def test_first_stage_with_other_phases_than_the_corpus_is_refused(tiny, wild_segmenter, tmp_path):
     wild_segmenter(phases=("pore", "solid", "binder")).save(tmp_path / "three")
     with pytest.raises(ValueError, match="must have the same phases"):
