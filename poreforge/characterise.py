@@ -9,8 +9,8 @@ import numpy as np
 from evaluate import minkowski, porosity_profile, two_point
 from launch import describe_software, make_output_folder
 from poreforge.outputs import write_summary
-from poreforge.report import Section, Table, number, write_report
-from poreforge.report.figures import curves, grid, label_image
+from poreforge.report import Figure, Section, Table, number, write_report
+from poreforge.report.figures import curves, label_image, picture
 from volume import Volume, read
 
 __all__ = ["characterise", "read_labels"]
@@ -126,17 +126,12 @@ def _overview(labels: Volume, summary: dict[str, Any]) -> Section:
     z, y, x = (n // 2 for n in labels.shape)
     array = labels.array
     pictures = [
-        {"image": label_image(array[z]), "title": f"z = {z}"},
-        {"image": label_image(array[:, y]), "title": f"y = {y} (z downwards)"},
-        {"image": label_image(array[:, :, x]), "title": f"x = {x} (z downwards)"},
+        picture(label_image(array[z]), f"z = {z}"),
+        picture(label_image(array[:, y]), f"y = {y}, z downwards"),
+        picture(label_image(array[:, :, x]), f"x = {x}, z downwards"),
     ]
     key = ", ".join(f"label {p['label']}: {p['name']}" for p in summary["phases"])
-    figure = grid(
-        pictures,
-        columns=3,
-        caption=f"The three middle planes; {key}. Label 0 is dark.",
-        alt="Labels in three perpendicular planes.",
-    )
+    figure = Figure(pictures, f"The three middle planes; {key}. Label 0 is dark.", 3)
     fractions = ", ".join(f"{p['name']} {p['volume_fraction']:.2%}" for p in summary["phases"])
     return Section("Overview", [f"Volume fractions: {fractions}.", *summary["notes"]], [figure])
 

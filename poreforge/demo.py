@@ -14,8 +14,8 @@ from evaluate import two_point
 from launch import ConfigError, describe_software, make_output_folder, to_plain, write_record
 from learn import LoopSettings
 from poreforge.outputs import write_summary
-from poreforge.report import Section, Table, write_report
-from poreforge.report.figures import curves, error_map, grid, label_image
+from poreforge.report import Figure, Section, Table, write_report
+from poreforge.report.figures import curves, error_map, label_image, picture
 from poreforge.scores import SCORES, score_segmentation
 from segment import Segmenter, otsu, porosity_threshold
 from segment.training import NetworkSettings, TrainingConfig, train_stage
@@ -280,39 +280,29 @@ def _result_section(summary: dict[str, Any]) -> Section:
 
 
 def _slices_section(structure: Structure, grey: np.ndarray, labels: dict[str, np.ndarray]) -> Section:
-    z = structure.shape[0] // 2
+    truth, found = structure.labels, labels[TWO_STAGE]
+    z, y = structure.shape[0] // 2, structure.shape[1] // 2
     pictures = [
-        {"image": grey[z], "title": "what the microscope sees", "limits": (0, 1)},
-        {"image": label_image(structure.labels[z]), "title": "truth"},
-        {"image": label_image(labels[TWO_STAGE][z]), "title": TWO_STAGE},
+        picture(grey[z], "what the microscope sees", limits=(0, 1)),
+        picture(label_image(truth[z]), "truth"),
+        picture(label_image(found[z]), TWO_STAGE),
+        picture(grey[:, y], "grey, cut along z", limits=(0, 1)),
+        picture(label_image(truth[:, y]), "truth, cut along z"),
+        picture(label_image(found[:, y]), f"{TWO_STAGE}, cut along z"),
     ]
-    errors = [
-        {"image": error_map(found[z], structure.labels[z]), "title": name}
-        for name, found in labels.items()
-        if name != SLICES
-    ]
-    side = {"image": grey[:, structure.shape[1] // 2], "title": "grey, cut along z", "limits": (0, 1)}
-    sides = [
-        side,
-        {"image": label_image(structure.labels[:, structure.shape[1] // 2]), "title": "truth, cut along z"},
-        {"image": label_image(labels[TWO_STAGE][:, structure.shape[1] // 2]), "title": f"{TWO_STAGE}, cut along z"},
-    ]
+    errors = [picture(error_map(labels[name][z], truth[z]), name) for name in (OTSU, CALIBRATED, TWO_STAGE)]
     return Section(
         "Slices beside the truth",
         [],
         [
-            grid(
-                pictures + sides,
-                columns=3,
-                caption=f"Above: slice {z}. Below: a cut along the slicing direction, z downwards. Pore is dark.",
-                alt="Grey slice, true labels and labels of the two-stage network, from the front and from the side.",
+            Figure(
+                pictures, f"Above slice {z}, below a cut along the slicing direction, z downwards. Pore is dark.", 3
             ),
-            grid(
+            Figure(
                 errors,
-                columns=3,
-                caption="Where each method is wrong: red is pore taken for solid, blue is solid taken for pore. "
-                "What shines through the pores from behind the cut misleads a threshold.",
-                alt="Error maps of Otsu's threshold, the porosity-calibrated threshold and the two-stage network.",
+                "Where each method is wrong: red is pore taken for solid, blue is solid taken for pore. What shines "
+                "through the pores from behind the cut misleads a threshold.",
+                3,
             ),
         ],
     )
@@ -358,20 +348,17 @@ def _correlation_section(structure: Structure, labels: dict[str, np.ndarray], vo
 def _blender_section(stack: BlenderStack | str) -> Section:
     if isinstance(stack, str):
         return Section("The same electrode in Blender", [f"Not rendered: {stack}"])
-    count = len(stack.slices)
+    cuts = [f"cut {cut}" for cut in stack.slices]
     pictures = [
-        *({"image": stack.grey[i], "title": f"cut {stack.slices[i]}", "limits": (0, 1)} for i in range(count)),
-        *({"image": label_image(stack.labels[i]), "title": "its labels"} for i in range(count)),
+        *(picture(grey, name, limits=(0, 1)) for grey, name in zip(stack.grey, cuts, strict=True)),
+        *(picture(label_image(labels), f"labels of {name}") for labels, name in zip(stack.labels, cuts, strict=True)),
     ]
-    figure = grid(
-        pictures,
-        columns=count,
-        caption=f"Cuts of the same structure rendered by Blender, seen at {stack.tilt_deg:g}° to the normal of the cut "
-        "face as the camera sees them: foreshortened, lit from one side, the material behind in view. Below, "
-        "the exact label of every pixel.",
-        alt="Rendered cuts above, their labels below.",
+    caption = (
+        f"Cuts of the same structure rendered by Blender, seen at {stack.tilt_deg:g}° to the normal of the cut face as "
+        "the camera sees them: foreshortened, lit from one side, the material behind in view. Below, the exact label "
+        "of every pixel."
     )
-    return Section("The same electrode in Blender", [], [figure])
+    return Section("The same electrode in Blender", [], [Figure(pictures, caption, len(cuts))])
 
 
 def _time_section(seconds: dict[str, float]) -> Section:

@@ -8,8 +8,8 @@ import numpy as np
 
 from launch import describe_software, make_output_folder
 from poreforge.outputs import bare_name, write_summary
-from poreforge.report import Section, Table, write_report
-from poreforge.report.figures import curves, grid, label_image
+from poreforge.report import Figure, Section, Table, write_report
+from poreforge.report.figures import curves, label_image, picture
 from segment import Segmentation, load
 from segment.thresholds import check_grey
 from volume import Volume, choose_for_writing, read, write
@@ -100,25 +100,21 @@ def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[
     write_report(path, f"Segmentation of {Path(summary['file']).name}", sections, facts=facts)
 
 
-def _slices(grey: np.ndarray, result: Segmentation) -> Any:
-    limits = tuple(np.percentile(grey, [0.5, 99.5]))
+def _slices(grey: np.ndarray, result: Segmentation) -> Figure:
+    low, high = np.percentile(grey, [0.5, 99.5])
     pictures = []
     for z in sorted({len(grey) // 6, len(grey) // 2, 5 * len(grey) // 6}):
         confidence = result.probability[:, z].max(axis=0)
         pictures += [
-            {"image": grey[z], "title": f"slice {z}", "limits": limits},
-            {"image": label_image(result.labels[z]), "title": "labels"},
-            {"image": confidence, "title": "confidence", "limits": (1 / len(result.phases), 1), "cmap": "magma"},
+            picture(grey[z], f"slice {z}", limits=(low, high)),
+            picture(label_image(result.labels[z]), "labels"),
+            picture(confidence, "confidence", limits=(1 / len(result.phases), 1), colours="magma"),
         ]
-    return grid(
-        pictures,
-        columns=3,
-        caption="Grey values; labels, pore dark; probability of the chosen label: where it is dark, do not trust it.",
-        alt="Three slices: grey values, labels and confidence.",
-    )
+    caption = "Grey values; labels, pore dark; probability of the chosen label: where it is dark, do not trust it."
+    return Figure(pictures, caption, 3)
 
 
-def _profile(grey: Volume, result: Segmentation) -> Any:
+def _profile(grey: Volume, result: Segmentation) -> Figure:
     porosity = (result.labels == 0).mean(axis=(1, 2))
     return curves(
         {"porosity": (np.arange(len(porosity)), porosity)},

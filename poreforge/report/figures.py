@@ -1,20 +1,21 @@
 """Pictures for the report, as PNG files in memory."""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from poreforge.report.page import Figure
+from poreforge.report.page import Figure, Picture
 
-__all__ = ["curves", "error_map", "grid", "label_image"]
+__all__ = ["curves", "error_map", "label_image", "picture"]
 
 # Pore first: dark; then tones that stay apart in grey print and for colour-blind readers.
 PHASE_COLOURS = ("#14213d", "#e5e5e5", "#fca311", "#2a9d8f", "#8d5a97", "#c1666b", "#4f86c6", "#b5a642")
 RIGHT_PORE, RIGHT_SOLID, LOST_PORE, LOST_SOLID = "#14213d", "#e5e5e5", "#d1495b", "#3d9be9"
 LINE_COLOURS = ("#17202a", "#d1495b", "#e09f3e", "#3d9be9", "#2a9d8f", "#8d5a97")
 DPI = 130
+# Of the longer side; more would make reports heavy and show nothing more.
+MOST_PIXELS = 768
 
 
 def label_image(labels: np.ndarray) -> np.ndarray:
@@ -34,38 +35,41 @@ def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return image
 
 
-def grid(images: Sequence[Mapping[str, Any]], *, columns: int, caption: str, alt: str) -> Figure:
-    """Draw pictures side by side.
+def picture(
+    image: np.ndarray, title: str, *, limits: tuple[float, float] | None = None, colours: str | None = None
+) -> Picture:
+    """Turn an array into a picture of one pixel a voxel, or less where it is large.
 
     Parameters
     ----------
-    images : sequence of mapping
-        ``image`` is ``(Y, X)`` grey or ``(Y, X, 3)`` colours, ``title`` goes above it; ``limits`` fixes black and
-        white, ``cmap`` the colours of a grey one.
-    columns : int
-        Pictures a row.
-    caption, alt : str
-        For the figure.
+    image : ndarray
+        ``(Y, X)`` grey values or ``(Y, X, 3)`` colours from 0 to 1.
+    title : str
+        Above it.
+    limits : (float, float), optional
+        Grey values shown black and white; by default the smallest and the largest.
+    colours : str, optional
+        Name of matplotlib's colour map for grey values.
 
     Returns
     -------
-    Figure
+    Picture
     """
-    from matplotlib.figure import Figure as Canvas
+    from PIL import Image
 
-    rows = -(-len(images) // columns)
-    height, width = images[0]["image"].shape[:2]
-    # Beams and plates stay within a page; inside their axes they keep their proportions.
-    relative = min(3.0, max(0.2, height / width))
-    figure = Canvas(figsize=(2.7 * columns, (2.7 * relative + 0.35) * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, entry in zip(axes.flat, images, strict=False):
-        low, high = entry.get("limits", (None, None))
-        axis.imshow(entry["image"], cmap=entry.get("cmap", "gray"), vmin=low, vmax=high, interpolation="nearest")
-        axis.set_title(entry["title"], fontsize=9)
-    return _finish(figure, caption, alt)
+    image = np.asarray(image)
+    if image.ndim == 2:
+        low, high = limits if limits is not None else (image.min(), image.max())
+        image = np.clip((image.astype(np.float64) - low) / (high - low if high > low else 1), 0, 1)
+        if colours is not None:
+            from matplotlib import colormaps
+
+            image = colormaps[colours](image)[..., :3]
+    encoded = Image.fromarray(np.round(255 * image).astype(np.uint8))
+    factor = -(-max(encoded.size) // MOST_PIXELS)
+    buffer = io.BytesIO()
+    encoded.reduce(factor).save(buffer, format="png", optimize=True)
+    return Picture(buffer.getvalue(), title, title, pixels=True)
 
 
 def curves(
@@ -111,7 +115,9 @@ def curves(
     axis.spines[["top", "right"]].set_visible(False)
     if len(lines) + len(levels or {}) > 1:
         axis.legend(frameon=False, fontsize=8.5)
-    return _finish(figure, caption, alt)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return Figure([Picture(buffer.getvalue(), alt)], caption)
 
 
 def _rgb(colour: str) -> tuple[float, ...]:
@@ -121,9 +127,3 @@ def _rgb(colour: str) -> tuple[float, ...]:
 def _plain_text(name: str) -> str:
     # matplotlib takes what stands between dollar signs for a formula, and leaves names after "_" out of the legend.
     return name.replace("$", r"\$").lstrip("_") or name
-
-
-def _finish(figure: Any, caption: str, alt: str) -> Figure:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return Figure(buffer.getvalue(), caption, alt)

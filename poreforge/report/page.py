@@ -9,31 +9,53 @@ from typing import Any
 
 from launch import replace_when_complete
 
-__all__ = ["Figure", "Section", "Table", "number", "write_report"]
+__all__ = ["Figure", "Picture", "Section", "Table", "number", "write_report"]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture.
+class Picture:
+    """One picture.
 
     Parameters
     ----------
     png : bytes
         The file's content.
-    caption : str
-        One or two sentences below it.
     alt : str
         What it shows, for readers who do not see it.
+    title : str
+        A few words above it.
+    pixels : bool
+        Show its pixels as squares where it is enlarged.
     """
 
     png: bytes
-    caption: str
     alt: str
+    title: str = ""
+    pixels: bool = False
 
     @property
     def source(self) -> str:
         """Data address of the picture."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Pictures side by side.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+        From left to right, then downwards.
+    caption : str
+        One or two sentences below them.
+    columns : int
+        Pictures a row, where the page is wide enough.
+    """
+
+    pictures: Sequence[Picture]
+    caption: str
+    columns: int = 1
 
 
 @dataclass(frozen=True)

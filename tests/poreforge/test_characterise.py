@@ -106,7 +106,7 @@ def test_phases_without_names_are_numbered(tmp_path, blobs):
 def test_report_needs_no_other_file_and_describes_its_images(characterise, blobs, self_contained_page, n_phases, size):
     _, report = characterise(Volume(blobs(n_phases), size))
     page = self_contained_page(report)
-    assert sum(tag == "img" for tag, _ in page.tags) == 3
+    assert sum(tag == "img" for tag, _ in page.tags) == 5
     text = "".join(page.text)
     assert ("µm⁻¹" in text) is (size is not None)
     assert ("lengths are in voxels" in text) is (size is None)

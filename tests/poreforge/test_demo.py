@@ -89,7 +89,7 @@ def test_unseen_volume_is_none_of_the_training_corpus(demo):
 
 def test_report_shows_slices_scores_and_curves(demo, self_contained_page):
     page = self_contained_page(demo[0] / "report.html")
-    assert sum(tag == "img" for tag, _ in page.tags) == 3
+    assert sum(tag == "img" for tag, _ in page.tags) == 10
     text = "".join(page.text)
     for piece in (*METHODS, *(head for head, _, _ in SCORES.values()), "Two-point correlation"):
         assert piece in text

@@ -1,12 +1,14 @@
 import base64
+import io
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from poreforge.outputs import write_summary
-from poreforge.report import Figure, Section, Table, write_report
-from poreforge.report.figures import curves, error_map, grid, label_image
+from poreforge.report import Figure, Picture, Section, Table, write_report
+from poreforge.report.figures import curves, error_map, label_image, picture
 from poreforge.scores import SCORES, score_segmentation
 
 
@@ -39,12 +41,19 @@ def test_error_map_has_four_colours_for_the_four_cases():
     np.testing.assert_array_equal(right[0, 2:], found[0, [2, 2]])
 
 
-def test_figure_is_a_png_whose_bytes_depend_on_its_content_alone():
-    image = np.arange(12.0).reshape(3, 4)
-    build = [grid([{"image": i, "title": "t"}], columns=1, caption="c", alt="a") for i in (image, image, image[::-1])]
-    assert build[0].png[:8] == b"\x89PNG\r\n\x1a\n"
-    assert build[0].png == build[1].png != build[2].png
-    assert base64.b64decode(build[0].source.split(",")[1]) == build[0].png
+def test_picture_is_a_png_of_the_grey_values_between_its_limits():
+    shown = picture(np.array([[0.0, 0.5, 1.0, 2.0]]), "t", limits=(0, 1))
+    assert base64.b64decode(shown.source.split(",")[1]) == shown.png
+    pixels = np.asarray(Image.open(io.BytesIO(shown.png)))
+    np.testing.assert_array_equal(pixels, [[0, 128, 255, 255]])
+
+
+def test_picture_of_labels_has_one_colour_a_phase():
+    labels = np.array([[0, 1, 2], [2, 1, 0]])
+    pixels = np.asarray(Image.open(io.BytesIO(picture(label_image(labels), "t").png)))
+    assert pixels.shape == (2, 3, 3)
+    assert len({tuple(c) for c in pixels.reshape(-1, 3)}) == 3
+    np.testing.assert_array_equal(pixels[0], pixels[1, ::-1])
 
 
 def test_drawing_leaves_no_open_figure_behind():
@@ -56,25 +65,26 @@ def test_drawing_leaves_no_open_figure_behind():
 
 @pytest.mark.parametrize("shape", [(4000, 2), (2, 4000), (50, 50)])
 def test_picture_of_any_proportion_stays_within_a_page(shape):
-    figure = grid([{"image": np.zeros(shape), "title": ""}] * 3, columns=3, caption="c", alt="a")
-    assert max(_png_size(figure)) < 2000
+    size = _png_size(picture(np.zeros(shape), "t"))
+    assert max(size) <= 768
+    assert min(size) >= 1
 
 
 # The page
 
 
 def test_report_shows_all_that_it_is_given(tmp_path, self_contained_page):
-    picture = curves(
+    figure = curves(
         {"a": (np.arange(3), np.arange(3))}, x_label="x", y_label="y", caption="A curve.", alt="rising line"
     )
     table = Table("Numbers.", ["score", "one", "two"], [["IoU", "0.5", "0.9"]], [frozenset({2})])
-    sections = [Section("First", ["A paragraph."], [picture]), Section("Second", tables=[table])]
+    sections = [Section("First", ["A paragraph."], [figure]), Section("Second", tables=[table])]
     path = write_report(tmp_path / "new" / "report.html", "A title", sections, facts={"Seed": "3"})
     page = self_contained_page(path)
     text = "".join(page.text)
     for piece in ("A title", "First", "A paragraph.", "A curve.", "Second", "Numbers.", "IoU", "0.5", "Seed", "3"):
         assert piece in text
-    assert ("img", {"src": picture.source, "alt": "rising line"}) in page.tags
+    assert ("img", {"src": figure.pictures[0].source, "alt": "rising line"}) in page.tags
     assert [attributes.get("class") for tag, attributes in page.tags if tag == "td"] == [None, "best"]
     targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
@@ -84,17 +94,19 @@ def test_report_shows_all_that_it_is_given(tmp_path, self_contained_page):
 
 def test_text_of_a_report_is_never_markup(tmp_path, self_contained_page):
     evil = "<img src=x onerror=alert(1)>\"'&"
-    section = Section(evil, [evil], [Figure(b"\x89PNG\r\n\x1a\n", evil, evil)], [Table(evil, [evil], [[evil, evil]])])
+    section = Section(
+        evil, [evil], [Figure([Picture(b"\x89PNG\r\n\x1a\n", evil, evil)], evil)], [Table(evil, [evil], [[evil, evil]])]
+    )
     page = self_contained_page(write_report(tmp_path / "report.html", evil, [section], facts={evil: evil}))
     assert sum(tag == "img" for tag, _ in page.tags) == 1
-    assert "".join(page.text).count(evil) == 12
+    assert "".join(page.text).count(evil) == 13
 
 
 def test_failed_report_leaves_the_old_one(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
     with pytest.raises(TypeError):
-        write_report(path, "title", [Section("s", [], [Figure(None, "c", "a")])], facts={})
+        write_report(path, "title", [Section("s", [], [Figure([Picture(None, "a")], "c")])], facts={})
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 

@@ -48,7 +48,7 @@ def test_labels_probability_numbers_and_report_are_those_of_the_model(
     assert summary["undecided"] == pytest.approx(np.mean(expected.probability.max(axis=0) < 0.8))
     assert summary["voxel_size_um"] == pytest.approx(size)
     page = self_contained_page(tmp_path / "out" / "labels.html")
-    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    assert sum(tag == "img" for tag, _ in page.tags) == 10
     printed = capsys.readouterr().out
     assert printed.startswith(f"porosity {expected.porosity:.4f} (")
     assert printed.endswith("labels in out/labels.ome.tif, report in out/labels.html\n")
