@@ -19,6 +19,7 @@ done
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ -e "$("${PYTHON:-python3.11}" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ] ||
   missing+=(libpython3.11-dev)
+"${PYTHON:-python3.11}" -c 'import ensurepip' 2>/dev/null || missing+=(python3.11-venv)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
