@@ -1,6 +1,7 @@
 """Train a diffusion model, started as ``accelerate launch generative/train_ddpm.py --config FILE [--out DIR]``."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     parser.add_argument("--out", type=Path, help="run folder; wins over 'out' of the configuration")
     given = parser.parse_args(arguments)
+    # Quoted, because YAML would take a folder called 2024 for a number.
+    out = [f"out={json.dumps(str(given.out))}"] if given.out else []
     with exit_on_bad_input("train_ddpm"):
-        config = load_config(DDPMConfig, given.config, [*given.set, *([f"out={given.out}"] if given.out else [])])
+        config = load_config(DDPMConfig, given.config, [*given.set, *out])
         summary = train(config)
         if PartialState().is_main_process:
             state = "was already finished" if summary.get("already_finished") else "finished"

@@ -13,7 +13,7 @@ INTERRUPTED = 130
 
 @contextlib.contextmanager
 def exit_on_bad_input(program: str) -> Iterator[None]:
-    """Turn ``ValueError`` and ``OSError`` into one line on stderr and exit status 2.
+    """Turn ``ValueError``, ``OSError`` and ``MemoryError`` into one line on stderr and exit status 2.
 
     Parameters
     ----------
@@ -29,9 +29,11 @@ def exit_on_bad_input(program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("POREFORGE_TRACEBACK"):
             raise
         message = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, MemoryError):
+            message = f"not enough memory ({message}); give a smaller volume or use a larger machine"
         print(f"{program}: error: {message}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None

@@ -276,7 +276,7 @@ class _Run:
         """Add a line with the mean loss of all processes."""
         mean = float(self.accelerator.reduce(self.loss, reduction="mean"))
         if not math.isfinite(mean):
-            raise ValueError(f"the loss is {mean} at step {step + 1}; lower learning_rate and start again")
+            raise ValueError(f"the loss is {mean} at step {step + 1}; lower learning_rate and start in another folder")
         if self.log is not None:
             self.log.add(step=step + 1, loss=mean, learning_rate=_learning_rate(step, self.settings))
 
@@ -284,7 +284,9 @@ class _Run:
         """Write the whole state, completely or not at all, and drop the oldest checkpoints."""
         # A finite loss may have had a gradient that is not; such a checkpoint would fail at every resume.
         if not all(bool(torch.isfinite(value).all()) for value in self.bare.parameters()):
-            raise ValueError(f"weights are not finite at step {self.done}; lower learning_rate and start again")
+            raise ValueError(
+                f"weights are not finite at step {self.done}; lower learning_rate and start in another folder"
+            )
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler

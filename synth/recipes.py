@@ -35,15 +35,16 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     Returns
     -------
     Structure
-        Its ``recipe`` holds the numbers as drawn.
+        Its ``recipe`` holds the numbers as drawn; with the same seed it makes the same bytes.
 
     Raises
     ------
     ValueError
         For an unknown generator, argument or law, and for a value of the wrong type.
     """
-    rng = np.random.default_rng(seed)
-    arguments = draw_numbers(to_plain(recipe), rng)
+    # Two streams, so that the numbers as drawn and the seed make the same structure again.
+    drawing, rng = np.random.default_rng(seed).spawn(2)
+    arguments = draw_numbers(to_plain(recipe), drawing)
     name = arguments.pop("generator", None)
     if name not in GENERATORS:
         raise ValueError(f"recipe names the generator {name!r}; known are {', '.join(GENERATORS)}")
@@ -77,16 +78,16 @@ def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed
         The instrument and its settings as drawn.
     """
     _refuse_unknown(microscope, ("instrument", "settings"), "the microscope has no key")
-    rng = np.random.default_rng(seed)
+    drawing, rng = np.random.default_rng(seed).spawn(2)
     name, wanted = microscope.get("instrument"), microscope.get("settings", "default")
     if name not in MICROSCOPES:
         raise ValueError(f"microscope names the instrument {name!r}; known are {', '.join(MICROSCOPES)}")
     if wanted == "random":
-        settings = draw_fibsem_settings(rng)
+        settings = draw_fibsem_settings(drawing)
     elif wanted == "default":
         settings = FibsemSettings()
     elif isinstance(wanted, Mapping):
-        settings = convert(draw_numbers(to_plain(wanted), rng), FibsemSettings, "settings")
+        settings = convert(draw_numbers(to_plain(wanted), drawing), FibsemSettings, "settings")
     else:
         raise ValueError(f"microscope settings are {wanted!r}; give 'default', 'random' or a mapping of settings")
     return fibsem(structure, settings, rng=rng), {"instrument": name, **dataclasses.asdict(settings)}

@@ -11,11 +11,11 @@ from synth.structure import Structure, check_shape
 __all__ = ["sphere_pack", "stamp_spheres"]
 
 BATCH = 1024
-# Filling goes on until the first is met; what met only the second when patience ended is taken too.
 POROSITY_TOLERANCE = 1e-4
-LAST_TOLERANCE = 1e-3
 # Candidates in a row that may fail before a pack counts as full.
 PATIENCE = 20_000
+# Of a radius; they settle it to far below the distance between two voxel centres.
+BISECTIONS = 40
 
 
 def sphere_pack(
@@ -35,8 +35,7 @@ def sphere_pack(
     shape : (int, int, int)
         Voxels along z, y, x.
     porosity : float
-        Wanted pore fraction, between 0 and 1. It is met to 1e-4 or one voxel, whichever is larger; to 1e-3
-        where the last sphere is hard to fit in, as in a periodic box that holds a few equal spheres.
+        Wanted pore fraction, between 0 and 1. It is met to 1e-4 or one voxel, whichever is larger.
     diameter_vox : float
         Median of the lognormal diameters, in voxels.
     sigma : float
@@ -60,13 +59,14 @@ def sphere_pack(
     Raises
     ------
     ValueError
-        For impossible arguments, and where the porosity is out of reach, because spheres that may not overlap
-        leave no room or are too large for the box: the message says which porosity was reached.
+        For impossible arguments, and where spheres that may not overlap leave no room: the message says which
+        porosity was reached.
 
     Notes
     -----
-    A voxel is solid if its centre lies in a sphere; voxel *i* spans [i, i + 1). Near the wanted porosity a
-    sphere that would cover too much is drawn again, which touches the last few spheres only.
+    A voxel is solid if its centre lies in a sphere; voxel *i* spans [i, i + 1). The last
+    sphere, which would cover too much, is made as small as the porosity asks for. To draw it again until it fits
+    would favour spheres that lie half outside, and so leave the border denser than the inside.
 
     References
     ----------
@@ -79,11 +79,14 @@ def sphere_pack(
     target = round((1.0 - porosity) * labels.size)
     tolerance = max(1, int(POROSITY_TOLERANCE * labels.size))
     candidates = _draw_spheres(shape, diameter_vox / 2, sigma, periodic=periodic, rng=rng)
-    fill = _fill_overlapping if overlap else _fill_without_overlap
-    solid, n_spheres = fill(labels, candidates, target=target, tolerance=tolerance, periodic=periodic)
+    placed = None if overlap else _Neighbours(shape, periodic)
+    solid, n_spheres = _fill(labels, candidates, placed, target=target, tolerance=tolerance, periodic=periodic)
     reached = 1.0 - solid / labels.size
-    if abs(solid - target) > max(tolerance, LAST_TOLERANCE * labels.size):
-        raise ValueError(_unreachable(porosity, reached, diameter_vox=diameter_vox, overlap=overlap))
+    if abs(solid - target) > tolerance:
+        raise ValueError(
+            f"porosity {porosity:g} cannot be reached by spheres of median diameter {diameter_vox:g} that do not "
+            f"overlap; this pack ended at {reached:.4f}: ask for more, or allow overlap"
+        )
     recipe = {
         "generator": "sphere_pack", "shape": list(shape), "porosity": porosity, "diameter_vox": diameter_vox,
         "sigma": sigma, "overlap": overlap, "periodic": periodic,
@@ -141,17 +144,8 @@ def _check_arguments(shape: tuple[int, int, int], *, porosity: float, diameter_v
         raise ValueError(
             f"diameter_vox is {diameter_vox!r}; give a number above 0 and at most {min(shape)}, the box's shortest side"
         )
-    if not 0 <= sigma <= 2:
-        raise ValueError(f"sigma is {sigma!r}; give the standard deviation of the log diameters, 0 to 2")
-
-
-def _unreachable(porosity: float, reached: float, *, diameter_vox: float, overlap: bool) -> str:
-    remedy = "take smaller or more equal spheres, or a larger box" if overlap else "ask for more, or allow overlap"
-    manner = "" if overlap else " that do not overlap"
-    return (
-        f"porosity {porosity:g} cannot be reached by spheres of median diameter {diameter_vox:g}{manner}; "
-        f"this pack ended at {reached:.4f}: {remedy}"
-    )
+    if not 0 <= sigma <= 1:
+        raise ValueError(f"sigma is {sigma!r}; give the standard deviation of the log diameters, 0 to 1")
 
 
 def _draw_spheres(
@@ -185,41 +179,45 @@ def _draw_radii(
     return np.exp(mu + power * sigma**2 + sigma * rng.standard_normal(BATCH))
 
 
-def _fill_overlapping(
-    labels: np.ndarray, candidates: Iterator[tuple[np.ndarray, float]], *, target: int, tolerance: int, periodic: bool
+def _fill(
+    labels: np.ndarray,
+    candidates: Iterator[tuple[np.ndarray, float]],
+    placed: "_Neighbours | None",
+    *,
+    target: int,
+    tolerance: int,
+    periodic: bool,
 ) -> tuple[int, int]:
-    solid, n_spheres, rejected = 0, 0, 0
-    while target - solid > tolerance and rejected < PATIENCE:
+    """Stamp spheres until `target` voxels are solid; with `placed`, only where there is room for them."""
+    solid, n_spheres, failures = 0, 0, 0
+    while target - solid > tolerance and failures < PATIENCE:
         centre, radius = next(candidates)
+        if placed is not None and not placed.has_room(centre, radius):
+            failures += 1
+            continue
         gap = target - solid
-        most = gap + tolerance
         # Counting first is needed only where the sphere could overshoot.
-        if 4.19 * (radius + 1) ** 3 > gap and _visit(labels, centre, radius, 0, most, periodic) > most:
-            rejected += 1
-            continue
+        if 4.19 * (radius + 1) ** 3 > gap and _visit(labels, centre, radius, 0, gap, periodic) > gap:
+            radius = _largest_radius(labels, centre, radius, most=gap, periodic=periodic)
         covered = _visit(labels, centre, radius, 1, labels.size, periodic)
+        if placed is not None:
+            placed.add(centre, radius)
         solid += covered
         n_spheres += covered > 0
+        failures = 0 if covered else failures + 1
     return solid, n_spheres
 
 
-def _fill_without_overlap(
-    labels: np.ndarray, candidates: Iterator[tuple[np.ndarray, float]], *, target: int, tolerance: int, periodic: bool
-) -> tuple[int, int]:
-    solid, n_spheres, rejected = 0, 0, 0
-    placed = _Neighbours(labels.shape, periodic)
-    while target - solid > tolerance and rejected < PATIENCE:
-        centre, radius = next(candidates)
-        most = target - solid + tolerance
-        if not placed.has_room(centre, radius) or _visit(labels, centre, radius, 0, most, periodic) > most:
-            rejected += 1
-            continue
-        rejected = 0
-        placed.add(centre, radius)
-        covered = _visit(labels, centre, radius, 1, labels.size, periodic)
-        solid += covered
-        n_spheres += covered > 0
-    return solid, n_spheres
+def _largest_radius(labels: np.ndarray, centre: np.ndarray, radius: float, *, most: int, periodic: bool) -> float:
+    """Return the radius, up to `radius`, at which a sphere covers as much as it can without exceeding `most`."""
+    low, high = 0.0, radius
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        if _visit(labels, centre, middle, 0, most, periodic) > most:
+            high = middle
+        else:
+            low = middle
+    return low
 
 
 class _Neighbours:
