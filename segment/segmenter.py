@@ -23,6 +23,7 @@ __all__ = ["Segmentation", "Segmenter", "load", "normalise", "shipped_models"]
 SLICE_TILE, SLICE_OVERLAP = 256, 32
 BLOCK_TILE, BLOCK_OVERLAP = 64, 16
 COVERAGE = 0.9
+GREY_RANGE = (-0.5, 1.5)
 DESCRIPTION = "segmenter.json"
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -166,9 +167,10 @@ def shipped_models() -> list[str]:
 
 
 def normalise(grey: np.ndarray) -> np.ndarray:
-    """Return `grey` as float32 with its 1st percentile at 0 and its 99th at 1.
+    """Return `grey` as float32 with its 1st percentile at 0 and its 99th at 1, and nothing far beyond.
 
-    Where these two are equal, the smallest and largest values take their place.
+    Where these two are equal, the smallest and largest values take their place. Values beyond `GREY_RANGE`, such as
+    glaring grains and dead pixels, are clipped to it: they would mislead the network far around them.
     """
     # A regular subset keeps large volumes cheap and the result independent of chance.
     stride = max(1, math.ceil((grey.size / 4e6) ** (1 / 3)))
@@ -178,7 +180,8 @@ def normalise(grey: np.ndarray) -> np.ndarray:
         low, high = grey.min().item(), grey.max().item()
     # Single precision would drown the contrast of wide numbers that sit on a large offset.
     wide = np.result_type(grey.dtype, np.float32).type
-    return ((grey.astype(wide, copy=False) - wide(low)) / wide(high - low)).astype(np.float32, copy=False)
+    scaled = (grey.astype(wide, copy=False) - wide(low)) / wide(high - low)
+    return np.clip(scaled, *GREY_RANGE).astype(np.float32, copy=False)
 
 
 def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:

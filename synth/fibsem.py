@@ -112,7 +112,7 @@ def draw_fibsem_settings(rng: np.random.Generator | int) -> FibsemSettings:
         relief=between(0.1, 0.6),
         edge=between(0.0, 0.3),
         texture=between(0.0, 0.06),
-        mottle=max(0.0, between(-0.15, 0.15)),
+        mottle=max(0.0, between(-0.15, 0.3)),
         mottle_vox=between(8.0, 40.0),
         blur_vox=between(0.3, 1.3),
         shading=between(0.0, 0.4),
