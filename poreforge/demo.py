@@ -15,7 +15,7 @@ from launch import ConfigError, describe_software, make_output_folder, to_plain,
 from learn import LoopSettings
 from poreforge.outputs import write_summary
 from poreforge.report import Figure, Section, Table, write_report
-from poreforge.report.figures import curves, error_map, label_image, picture
+from poreforge.report.figures import curves, error_map, label_image, mosaic, picture
 from poreforge.scores import SCORES, score_segmentation
 from segment import Segmenter, otsu, porosity_threshold
 from segment.training import NetworkSettings, TrainingConfig, train_stage
@@ -51,11 +51,11 @@ class DemoTraining:
         Of the two stages.
     """
 
-    count: int = 16
-    validation: int = 6
+    count: int = 30
+    validation: int = 9
     shape: tuple[int, int, int] = (96, 96, 96)
-    slices: LoopSettings = LoopSettings(steps=600, batch_size=8, checkpoint_every=100)
-    refine: LoopSettings = LoopSettings(steps=300, batch_size=4, checkpoint_every=100)
+    slices: LoopSettings = LoopSettings(steps=1100, batch_size=8, checkpoint_every=100)
+    refine: LoopSettings = LoopSettings(steps=450, batch_size=4, checkpoint_every=100)
 
     def __post_init__(self) -> None:
         if min(self.shape) < LARGEST_DIAMETER:
@@ -117,7 +117,7 @@ def run_demo(config: DemoConfig, out: str | Path) -> Path:
     config : DemoConfig
         What to make.
     out : path-like
-        Folder of ``report.html``, ``summary.json``, the volumes, the corpus and the trained networks.
+        Folder of ``report.html``, ``summary.json``, ``overview.png``, the volumes, the corpus and the networks.
 
     Returns
     -------
@@ -155,6 +155,7 @@ def run_demo(config: DemoConfig, out: str | Path) -> Path:
         "software": describe_software(),
     }
     write_summary(out / "summary.json", summary)
+    (out / "overview.png").write_bytes(_overview(structure.labels, grey, labels))
     sections = list(_sections(structure, grey, stack, labels, summary))
     return write_report(out / "report.html", "A porous electrode, from truth to score", sections, facts=_facts(summary))
 
@@ -295,9 +296,7 @@ def _slices_section(structure: Structure, grey: np.ndarray, labels: dict[str, np
         "Slices beside the truth",
         [],
         [
-            Figure(
-                pictures, f"Above slice {z}, below a cut along the slicing direction, z downwards. Pore is dark.", 3
-            ),
+            Figure(pictures, f"Slice {z}, and a cut along the slicing direction with z downwards. Pore is dark.", 3),
             Figure(
                 errors,
                 "Where each method is wrong: red is pore taken for solid, blue is solid taken for pore. What shines "
@@ -306,6 +305,15 @@ def _slices_section(structure: Structure, grey: np.ndarray, labels: dict[str, np
             ),
         ],
     )
+
+
+def _overview(truth: np.ndarray, grey: np.ndarray, labels: dict[str, np.ndarray]) -> bytes:
+    """Return the middle slice: grey, truth and labels above, the errors of three methods below."""
+    z = len(grey) // 2
+    above = [picture(grey[z], "grey", limits=(0, 1))]
+    above += [picture(label_image(volume[z]), "labels") for volume in (truth, labels[TWO_STAGE])]
+    below = [picture(error_map(labels[name][z], truth[z]), name) for name in (OTSU, CALIBRATED, TWO_STAGE)]
+    return mosaic(above + below, columns=3, scale=2)
 
 
 def _score_section(scores: dict[str, dict[str, float]]) -> Section:

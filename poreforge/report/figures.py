@@ -1,13 +1,13 @@
 """Pictures for the report, as PNG files in memory."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from poreforge.report.page import Figure, Picture
 
-__all__ = ["curves", "error_map", "label_image", "picture"]
+__all__ = ["curves", "error_map", "label_image", "mosaic", "picture"]
 
 # Pore first: dark; then tones that stay apart in grey print and for colour-blind readers.
 PHASE_COLOURS = ("#14213d", "#e5e5e5", "#fca311", "#2a9d8f", "#8d5a97", "#c1666b", "#4f86c6", "#b5a642")
@@ -70,6 +70,40 @@ def picture(
     buffer = io.BytesIO()
     encoded.reduce(factor).save(buffer, format="png", optimize=True)
     return Picture(buffer.getvalue(), title, title, pixels=True)
+
+
+def mosaic(pictures: Sequence[Picture], *, columns: int, scale: int = 1, gap: int = 6) -> bytes:
+    """Join pictures of one size into one PNG, for where HTML is not at hand.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+        From left to right, then downwards.
+    columns : int
+        Pictures a row.
+    scale : int
+        How many pixels, along each axis, one pixel becomes.
+    gap : int
+        White pixels between pictures.
+
+    Returns
+    -------
+    bytes
+        The file's content.
+    """
+    from PIL import Image
+
+    tiles = [Image.open(io.BytesIO(entry.png)).convert("RGB") for entry in pictures]
+    width, height = (side * scale for side in tiles[0].size)
+    rows = -(-len(tiles) // columns)
+    canvas = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        enlarged = tile.resize((width, height), Image.Resampling.NEAREST)
+        canvas.paste(enlarged, (column * (width + gap), row * (height + gap)))
+    buffer = io.BytesIO()
+    canvas.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
 def curves(

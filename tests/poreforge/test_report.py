@@ -8,7 +8,7 @@ from PIL import Image
 
 from poreforge.outputs import write_summary
 from poreforge.report import Figure, Picture, Section, Table, write_report
-from poreforge.report.figures import curves, error_map, label_image, picture
+from poreforge.report.figures import curves, error_map, label_image, mosaic, picture
 from poreforge.scores import SCORES, score_segmentation
 
 
@@ -54,6 +54,15 @@ def test_picture_of_labels_has_one_colour_a_phase():
     assert pixels.shape == (2, 3, 3)
     assert len({tuple(c) for c in pixels.reshape(-1, 3)}) == 3
     np.testing.assert_array_equal(pixels[0], pixels[1, ::-1])
+
+
+def test_mosaic_holds_each_picture_in_its_place():
+    shades = [picture(np.full((2, 3), value), "t", limits=(0, 1)) for value in (0.0, 0.2, 0.4, 0.6)]
+    joined = np.asarray(Image.open(io.BytesIO(mosaic(shades, columns=2, scale=2, gap=1))))[..., 0]
+    assert joined.shape == (2 * 4 + 1, 2 * 6 + 1)
+    assert [joined[0, 0], joined[0, -1], joined[-1, 0], joined[-1, -1]] == [0, 51, 102, 153]
+    assert (joined[4] == 255).all()
+    assert (joined[:, 6] == 255).all()
 
 
 def test_drawing_leaves_no_open_figure_behind():
