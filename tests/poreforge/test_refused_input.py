@@ -191,7 +191,7 @@ count: 1
         ("shape=[8, 64, 64]", "at most the shortest side"),
         ("voxel_size_um=[0.01, 0, 0.01]", "give three sizes above 0"),
         ("training.shape=[16, 32, 32]", "give at least 24 along each axis"),
-        ("training.validation=16", "set aside 0 or more, but not all"),
+        ("training.validation=30", "set aside 0 or more, but not all"),
         ("training.slices.steps=0", "steps is 0"),
         ("porosity", "not of the form key=value"),
     ],
