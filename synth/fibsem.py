@@ -8,6 +8,8 @@ import numba
 import numpy as np
 from scipy import ndimage
 
+from volume import check_labels
+
 __all__ = ["FibsemSettings", "draw_fibsem_settings", "fibsem"]
 
 NOT_NEGATIVE = (
@@ -147,7 +149,7 @@ def fibsem(labels: Any, settings: FibsemSettings | None = None, *, rng: np.rando
     shows the floor. Beyond the volume the structure is continued by reflection. Then follow, in the order of
     nature: edge brightening, grain, uneven detection, beam blur, Poisson and Gaussian noise.
     """
-    labels = _as_labels(labels)
+    labels = check_labels(labels)
     settings = settings or FibsemSettings()
     rng = np.random.default_rng(rng)
     face = _face_grey(labels, settings, rng)
@@ -164,17 +166,6 @@ def fibsem(labels: Any, settings: FibsemSettings | None = None, *, rng: np.rando
         grey[z] = ndimage.gaussian_filter(grey[z], settings.blur_vox, mode="nearest")
         grey[z] = _detect(grey[z], settings, rng)
     return grey
-
-
-def _as_labels(labels: Any) -> np.ndarray:
-    array = np.asarray(labels)
-    if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"labels have shape {array.shape}; give a volume (z, y, x)")
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > 255:
-        raise ValueError(f"labels are {array.dtype}; give whole numbers from 0 (pore) to 255")
-    return array.astype(np.uint8, copy=False)
 
 
 def _face_grey(labels: np.ndarray, settings: FibsemSettings, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from synth.blender.camera import FaceCamera
 from synth.blender.process import render_in_own_process
 from synth.blender.settings import BlenderSettings
+from volume import check_labels
 
 __all__ = ["BlenderStack", "blender_stack"]
 
@@ -110,7 +111,7 @@ def blender_stack(
     The cut face is one flat quadrilateral a voxel, so `labels` and `grey` agree to a fraction of a pixel. Pixels are
     the mean over their area (box filter). The volume continues as its mirror image beyond its sides and its back.
     """
-    volume = _check_labels(labels)
+    volume = np.ascontiguousarray(check_labels(labels))
     settings = settings or BlenderSettings()
     layers = _check_slices(slices, len(volume))
     camera = FaceCamera.framing((volume.shape[1], volume.shape[2]), tilt_deg=tilt_deg, resolution=resolution)
@@ -138,17 +139,6 @@ def blender_stack(
         slices=layers,
         tilt_deg=camera.tilt_deg,
     )
-
-
-def _check_labels(labels: ArrayLike) -> np.ndarray:
-    volume = np.asarray(labels)
-    if volume.ndim != 3 or 0 in volume.shape:
-        raise ValueError(f"labels have shape {volume.shape}; give a volume (Z, Y, X) with at least one voxel")
-    if volume.dtype != bool and not np.issubdtype(volume.dtype, np.integer):
-        raise ValueError(f"labels are {volume.dtype}; give whole numbers, 0 for pore and 1, 2, … for the solid phases")
-    if volume.dtype != bool and (volume.min() < 0 or volume.max() > 255):
-        raise ValueError(f"labels run from {volume.min()} to {volume.max()}; they must lie in 0 … 255")
-    return np.ascontiguousarray(volume, dtype=np.uint8)
 
 
 def _check_slices(slices: Iterable[int] | None, n_layers: int) -> np.ndarray:

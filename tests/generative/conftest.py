@@ -18,14 +18,6 @@ from generative.pipeline import StructurePipeline
 from generative.scheduling import make_scheduler
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def wild_denoiser():
     """Give a small network whose weights are all random, so that nothing in it is silent."""

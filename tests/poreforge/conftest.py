@@ -11,14 +11,6 @@ from segment import Segmenter
 from segment.networks import UNet
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def blobs():
     """Labels of smooth blobs, (12, 14, 16)."""

@@ -6,14 +6,6 @@ from segment.networks import UNet
 from synth.production import CorpusConfig, produce_corpus
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def wild_network():
     """Give a small untrained network whose answers vary widely from voxel to voxel."""

@@ -262,13 +262,13 @@ def test_blur_is_a_gaussian_that_keeps_the_sum():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros((4, 4, 4)), "labels are float64; give whole numbers"),
-        (np.full((2, 2, 2), np.nan, np.float32), "labels are float32; give whole numbers"),
-        (np.full((2, 2, 2), -1), "give whole numbers from 0"),
-        (np.full((2, 2, 2), 256), "from 0 \\(pore\\) to 255"),
-        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\); give a volume"),
-        (np.zeros((4, 0, 4), np.uint8), r"shape \(4, 0, 4\); give a volume"),
-        (np.array([[["a"]]]), "give whole numbers"),
+        (np.zeros((4, 4, 4)), "integers or booleans; their type is float64"),
+        (np.full((2, 2, 2), np.nan, np.float32), "integers or booleans; their type is float32"),
+        (np.full((2, 2, 2), -1), "between 0 and 255; these lie between -1"),
+        (np.full((2, 2, 2), 256), "between 0 and 255; these lie between 256"),
+        (np.zeros((4, 4), np.uint8), r"shape is \(4, 4\)"),
+        (np.zeros((4, 0, 4), np.uint8), r"shape is \(4, 0, 4\)"),
+        (np.array([[["a"]]]), "integers or booleans"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels, message):
