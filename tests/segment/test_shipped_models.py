@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+import segment
+from evaluate import agreement
+from segment.networks import count_parameters
+from synth import fibsem, sphere_pack
+
+SHIPPED_BYTES = 16 * 2**20
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    """An electrode and an instrument that no training corpus holds."""
+    structure = sphere_pack((48, 128, 128), porosity=0.5, diameter_vox=20, rng=123)
+    return structure, fibsem(structure, rng=123)
+
+
+@pytest.fixture(scope="module")
+def result(unseen):
+    return segment.load("fibsem").predict(unseen[1])
+
+
+def mean_iou(labels, structure):
+    return np.mean(agreement(labels, structure, n_phases=2).iou)
+
+
+def test_shipped_model_beats_the_thresholds_on_an_unseen_electrode(unseen, result):
+    structure, grey = unseen
+    found = mean_iou(result.labels, structure)
+    assert found > 0.95
+    assert found > mean_iou(segment.otsu(grey), structure)
+    # This threshold is told the true porosity.
+    assert found > mean_iou(segment.porosity_threshold(grey, structure.truth["porosity"]), structure)
+
+
+def test_shipped_interval_holds_the_true_porosity(unseen, result):
+    low, high = result.porosity_interval
+    assert low < unseen[0].truth["porosity"] < high
+    assert result.coverage >= 0.9
+    assert high - low < 0.2
+
+
+def test_shipped_models_are_small_and_described():
+    for name in segment.shipped_models():
+        folder = segment.segmenter.WEIGHTS / name
+        files = list(folder.rglob("*.safetensors"))
+        assert files
+        assert sum(path.stat().st_size for path in files) <= SHIPPED_BYTES
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        for word in ("Data", "Seed", "Steps", "Hardware", "Scores"):
+            assert word in card
+
+
+def test_shipped_stages_fit_together():
+    model = segment.load("fibsem")
+    assert model.phases == ("pore", "solid")
+    assert model.slices.config["dims"] == 2
+    assert model.refine is not None
+    assert model.refine.config["dims"] == 3
+    assert count_parameters(model.slices) > count_parameters(model.refine)
