@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,8 @@ def main() -> None:
     cases = {name[5:].replace("_", " "): case for name, case in globals().items() if name.startswith("case_")}
     print(f"{side}³ voxels\n{'case':28}{'seconds':>10}{'GiB':>8}")
     for name, case in cases.items():
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, memory = pool.apply(measure, (case, side))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            seconds, memory = process.submit(measure, case, side).result()
         print(f"{name:28}{seconds:10.3f}{memory:8.2f}", flush=True)
 
 
