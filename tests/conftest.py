@@ -1,10 +1,11 @@
 import sys
+from contextlib import contextmanager
 
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
+@contextmanager
+def pinned_threads():
     """Keep torch on one thread: small networks are quickest so, and give the same bits on every machine."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -14,3 +15,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_for_fixtures_of_a_module():
+    with pinned_threads():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    # Again for each test, because numba sets torch's threads back.
+    with pinned_threads():
+        yield
