@@ -11,7 +11,7 @@ from volume import Volume
 ARRAY = np.random.default_rng(0).integers(0, 255, (12, 30, 31)).astype(np.uint8)
 
 
-def refused(path, *words):
+def check_refused(path, *words):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are checked below, one by one
         volume.read(path)
     message = str(caught.value)
@@ -22,7 +22,7 @@ def refused(path, *words):
 
 
 def test_missing_file_is_both_a_value_error_and_a_file_not_found_error(tmp_path):
-    refused(tmp_path / "none.tif", "none.tif' does not exist")
+    check_refused(tmp_path / "none.tif", "none.tif' does not exist")
     with pytest.raises(FileNotFoundError):
         volume.read(tmp_path / "none.tif")
 
@@ -30,13 +30,13 @@ def test_missing_file_is_both_a_value_error_and_a_file_not_found_error(tmp_path)
 @pytest.mark.parametrize("name", ["v.tif", "v.npy", "v.h5", "v.mha", "v.raw", "v.png"])
 def test_empty_file(tmp_path, name):
     (tmp_path / name).touch()
-    refused(tmp_path / name, name, "empty")
+    check_refused(tmp_path / name, name, "empty")
 
 
 @pytest.mark.parametrize("name", ["v.tif", "v.ome.tif", "v.npy", "v.h5", "v.mha", "v.nrrd", "v.png"])
 def test_a_file_of_another_kind(tmp_path, name):
     (tmp_path / name).write_bytes(b"this is no volume at all, whatever its name says\n" * 20)
-    refused(tmp_path / name, name)
+    check_refused(tmp_path / name, name)
 
 
 OPTIONS = {
@@ -59,7 +59,7 @@ def test_truncated_tiff_is_refused_wherever_it_was_cut(tmp_path, options, capfd)
     whole = path.read_bytes()
     for fraction in (0.0005, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
         path.write_bytes(whole[: int(fraction * len(whole))])
-        refused(path, "v.tif")
+        check_refused(path, "v.tif")
     assert capfd.readouterr().err == ""
 
 
@@ -70,14 +70,14 @@ def test_file_cut_in_the_middle_of_its_voxels(tmp_path, name):
     if name == "v.raw":
         assert json.loads((tmp_path / "v.json").read_text())["shape"] == [12, 30, 31]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refused(path, name)
+    check_refused(path, name)
 
 
 def test_damaged_chunk_of_a_zarr_store(tmp_path):
     volume.write(tmp_path / "v.zarr", ARRAY)
     (chunk,) = [file for file in (tmp_path / "v.zarr" / "0").rglob("*") if file.is_file() and file.name != "zarr.json"]
     chunk.write_bytes(chunk.read_bytes()[:100])
-    refused(tmp_path / "v.zarr", "v.zarr")
+    check_refused(tmp_path / "v.zarr", "v.zarr")
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -85,7 +85,7 @@ def test_colour_tiff(tmp_path, channels):
     import tifffile
 
     tifffile.imwrite(tmp_path / "v.tif", np.zeros((5, 20, 20, channels), np.uint8), photometric="rgb")
-    refused(tmp_path / "v.tif", "v.tif", "convert them to grey first")
+    check_refused(tmp_path / "v.tif", "v.tif", "convert them to grey first")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
@@ -95,7 +95,7 @@ def test_colour_slices(tmp_path, mode, suffix):
 
     for number in range(2):
         Image.new(mode, (5, 4)).save(tmp_path / f"{number}{suffix}")
-    refused(tmp_path, f"0{suffix}", "grey first")
+    check_refused(tmp_path, f"0{suffix}", "grey first")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".mha"])
@@ -107,7 +107,7 @@ def test_colour_in_other_formats(tmp_path, suffix):
         np.save(tmp_path / "v.npy", colour)
     else:
         SimpleITK.WriteImage(SimpleITK.GetImageFromArray(colour, isVector=True), str(tmp_path / "v.mha"))
-    refused(tmp_path / f"v{suffix}", "grey first")
+    check_refused(tmp_path / f"v{suffix}", "grey first")
 
 
 def test_slices_of_unequal_size_are_named(tmp_path):
@@ -115,7 +115,7 @@ def test_slices_of_unequal_size_are_named(tmp_path):
 
     for number, size in enumerate([(5, 4), (5, 4), (6, 4), (7, 7)]):
         Image.new("L", size).save(tmp_path / f"s{number}.png")
-    refused(tmp_path, "s0.png' is 4 × 5", "'s2.png' is 4 × 6")
+    check_refused(tmp_path, "s0.png' is 4 × 5", "'s2.png' is 4 × 6")
 
 
 def test_slices_of_unequal_type_are_named(tmp_path):
@@ -123,7 +123,7 @@ def test_slices_of_unequal_type_are_named(tmp_path):
 
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), np.uint8))
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((4, 5), np.uint16))
-    refused(tmp_path, "a.tif' is uint8", "'b.tif' is uint16")
+    check_refused(tmp_path, "a.tif' is uint8", "'b.tif' is uint16")
 
 
 def test_pages_of_unequal_size(tmp_path):
@@ -132,7 +132,7 @@ def test_pages_of_unequal_size(tmp_path):
     with tifffile.TiffWriter(tmp_path / "v.tif") as writer:
         writer.write(np.zeros((4, 5), np.uint8))
         writer.write(np.zeros((6, 5), np.uint8))
-    refused(tmp_path / "v.tif", "unequal size", "4 × 5", "6 × 5")
+    check_refused(tmp_path / "v.tif", "unequal size", "4 × 5", "6 × 5")
 
 
 def test_truncated_slice_is_named(tmp_path):
@@ -142,16 +142,16 @@ def test_truncated_slice_is_named(tmp_path):
         Image.fromarray(ARRAY[number]).save(tmp_path / f"{number}.png")
     path = tmp_path / "1.png"
     path.write_bytes(path.read_bytes()[:300])
-    refused(tmp_path, "1.png")
+    check_refused(tmp_path, "1.png")
 
 
 def test_empty_folder(tmp_path):
-    refused(tmp_path, str(tmp_path), "is empty")
+    check_refused(tmp_path, str(tmp_path), "is empty")
 
 
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing to see")
-    refused(tmp_path, "no TIFF, PNG or JPEG slices")
+    check_refused(tmp_path, "no TIFF, PNG or JPEG slices")
 
 
 def test_folder_of_mixed_images(tmp_path):
@@ -160,7 +160,7 @@ def test_folder_of_mixed_images(tmp_path):
 
     Image.new("L", (5, 4)).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((4, 5), np.uint8))
-    refused(tmp_path, "mixes PNG and TIFF")
+    check_refused(tmp_path, "mixes PNG and TIFF")
 
 
 def test_stack_inside_a_folder_of_slices(tmp_path):
@@ -168,13 +168,13 @@ def test_stack_inside_a_folder_of_slices(tmp_path):
 
     tifffile.imwrite(tmp_path / "a.tif", ARRAY)
     tifffile.imwrite(tmp_path / "b.tif", ARRAY)
-    refused(tmp_path, "a.tif' holds 12 slices")
+    check_refused(tmp_path, "a.tif' holds 12 slices")
 
 
 @pytest.mark.parametrize("name", ["v.xyz", "v", "v.vtk"])
 def test_unknown_suffix_lists_the_known_ones(tmp_path, name):
     (tmp_path / name).write_text("something")
-    refused(tmp_path / name, name, ".tif", ".ome.tif", ".zarr", ".h5", ".npy", ".nrrd", ".mha", ".raw")
+    check_refused(tmp_path / name, name, ".tif", ".ome.tif", ".zarr", ".h5", ".npy", ".nrrd", ".mha", ".raw")
 
 
 def test_unknown_suffix_is_not_written(tmp_path):
@@ -189,7 +189,7 @@ def test_values_that_are_not_finite_are_counted(tmp_path):
     array = np.zeros((2, 3, 4), np.float32)
     array[0, 0, :2], array[1, 2, 3] = np.nan, np.inf
     np.save(tmp_path / "v.npy", array)
-    refused(tmp_path / "v.npy", "3 values of 24", "NaN")
+    check_refused(tmp_path / "v.npy", "3 values of 24", "NaN")
     with pytest.raises(ValueError, match="3 values of 24"):
         volume.write(tmp_path / "w.npy", array)
     assert not (tmp_path / "w.npy").exists()
@@ -198,13 +198,13 @@ def test_values_that_are_not_finite_are_counted(tmp_path):
 def test_complex_and_pickled_arrays(tmp_path):
     np.save(tmp_path / "c.npy", np.zeros((2, 2, 2), complex))
     np.save(tmp_path / "o.npy", np.array([[[None]]]), allow_pickle=True)
-    refused(tmp_path / "c.npy", "complex128")
-    refused(tmp_path / "o.npy", "o.npy")
+    check_refused(tmp_path / "c.npy", "complex128")
+    check_refused(tmp_path / "o.npy", "o.npy")
 
 
 def test_raw_without_a_description_says_what_to_write(tmp_path):
     (tmp_path / "v.raw").write_bytes(bytes(24))
-    refused(tmp_path / "v.raw", "v.json", "shape", "dtype", "byte_order")
+    check_refused(tmp_path / "v.raw", "v.json", "shape", "dtype", "byte_order")
 
 
 @pytest.mark.parametrize(
@@ -221,19 +221,19 @@ def test_raw_without_a_description_says_what_to_write(tmp_path):
 def test_raw_with_a_wrong_description(tmp_path, note, words):
     (tmp_path / "v.raw").write_bytes(bytes(24))
     (tmp_path / "v.json").write_text(json.dumps(note))
-    refused(tmp_path / "v.raw", words)
+    check_refused(tmp_path / "v.raw", words)
 
 
 def test_description_that_is_no_json(tmp_path):
     (tmp_path / "v.raw").write_bytes(bytes(24))
     (tmp_path / "v.json").write_text("{shape:")
-    refused(tmp_path / "v.raw", "v.json", "not valid JSON")
+    check_refused(tmp_path / "v.raw", "v.json", "not valid JSON")
 
 
 def test_description_of_another_array(tmp_path):
     volume.write(tmp_path / "v.npy", Volume(ARRAY, (1, 2, 3)))
     np.save(tmp_path / "v.npy", ARRAY[:3])
-    refused(tmp_path / "v.npy", "v.json", "(12, 30, 31)", "(3, 30, 31)")
+    check_refused(tmp_path / "v.npy", "v.json", "(12, 30, 31)", "(3, 30, 31)")
 
 
 def test_a_type_that_a_format_cannot_hold_is_refused_with_the_list(tmp_path):
