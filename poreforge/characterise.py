@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluate import minkowski, porosity_profile, two_point
 from launch import describe_software, make_output_folder
-from poreforge.outputs import write_summary
+from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Figure, Section, Table, number, write_report
 from poreforge.report.figures import curves, label_image, picture
 from volume import Volume, read
@@ -64,8 +64,7 @@ def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[f
         "Voxels": " × ".join(map(str, labels.shape)) + " (z, y, x)",
         "Voxel size": _size_text(labels.voxel_size_um),
         **{f"Note {i}": note for i, note in enumerate(notes, 1)},
-        "Commit": summary["software"]["commit"] or "not in a git checkout",
-        "Packages": ", ".join(f"{k} {v}" for k, v in summary["software"]["packages"].items()),
+        **software_facts(summary["software"]),
     }
     sections = [
         _overview(labels, summary),

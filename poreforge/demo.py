@@ -13,7 +13,7 @@ import numpy as np
 from evaluate import two_point
 from launch import ConfigError, describe_software, make_output_folder, to_plain, write_record
 from learn import LoopSettings
-from poreforge.outputs import write_summary
+from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, error_map, label_image, mosaic, picture
 from poreforge.scores import SCORES, score_segmentation
@@ -395,12 +395,8 @@ def _time_section(seconds: dict[str, float]) -> Section:
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, Any]:
-    software = summary["software"]
-    packages = ", ".join(f"{name} {version}" for name, version in software["packages"].items())
     return {
         "Seed": f"{summary['config']['seed']} (unseen volume), {summary['config']['seed'] + 1} (training corpus)",
-        "Commit": software["commit"] or "not in a git checkout",
-        "Machine": f"{software['machine']}, Python {software['python']}",
-        "Packages": packages,
+        **software_facts(summary["software"]),
         "Repeat": "the settings are in run.json and summary.json beside this report",
     }

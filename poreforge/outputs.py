@@ -9,7 +9,7 @@ from typing import Any
 from launch import replace_when_complete
 from volume import accepted_suffixes
 
-__all__ = ["bare_name", "write_summary"]
+__all__ = ["bare_name", "software_facts", "write_summary"]
 
 
 def bare_name(path: str | Path) -> str:
@@ -20,6 +20,15 @@ def bare_name(path: str | Path) -> str:
         return name
     stem = name.removesuffix(suffix)
     return stem[:-4] if stem.lower().endswith(".ome") else stem
+
+
+def software_facts(software: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `launch.describe_software` found, line by line for the foot of a report."""
+    return {
+        "Commit": software["commit"] or "not in a git checkout",
+        "Machine": f"{software['machine']}, Python {software['python']}",
+        "Packages": ", ".join(f"{name} {version}" for name, version in software["packages"].items()),
+    }
 
 
 def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:

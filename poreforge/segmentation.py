@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from launch import describe_software, make_output_folder
-from poreforge.outputs import bare_name, write_summary
+from poreforge.outputs import bare_name, software_facts, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, label_image, picture
 from segment import Segmentation, load
@@ -89,13 +89,11 @@ def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[
         Section("Slices", [], [_slices(grey.array, result)]),
         Section("Slice by slice", [], [_profile(grey, result)]),
     ]
-    software = summary["software"]
     facts = {
         "File": Path(summary["file"]).name,
         "Model": summary["model"],
         "Voxels": " × ".join(map(str, grey.shape)) + " (z, y, x)",
-        "Commit": software["commit"] or "not in a git checkout",
-        "Packages": ", ".join(f"{k} {v}" for k, v in software["packages"].items()),
+        **software_facts(summary["software"]),
     }
     write_report(path, f"Segmentation of {Path(summary['file']).name}", sections, facts=facts)
 

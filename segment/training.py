@@ -124,9 +124,9 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     phases = _phases(corpus, first)
     images, labels = [], []
     for index in range(n_train):
-        grey = normalise(np.asarray(corpus[index].grey))
-        images.append(_network_input(grey, first))
-        labels.append(np.asarray(corpus[index].labels))
+        sample = corpus[index]
+        images.append(_network_input(normalise(np.asarray(sample.grey)), first))
+        labels.append(np.asarray(sample.labels))
     crops = RandomCrops(images, labels, crop=config.crop, seed=config.seed)
     begin_run(config.out, config, seed=config.seed, may_differ=FREE_KEYS)
     model = _fresh_network(config, n_phases=len(phases))

@@ -130,12 +130,25 @@ def test_names_from_outside_cannot_become_markup(characterise, blobs, self_conta
 
 
 @pytest.mark.parametrize("name", [r"$\frac$", "_hidden", "100 % $"])
-def test_names_that_a_plotting_library_would_interpret_are_drawn_as_they_are(characterise, blobs, name):
+def test_names_that_a_plotting_library_would_interpret_are_drawn_as_they_are(characterise, blobs, name, monkeypatch):
+    from matplotlib.axes import Axes
+
+    shown, legend = [], Axes.legend
+
+    def watched(axes, *arguments, **options):
+        made = legend(axes, *arguments, **options)
+        shown.append([text.get_text() for text in made.get_texts()])
+        return made
+
+    monkeypatch.setattr(Axes, "legend", watched)
     characterise(Volume(blobs(), None, ("pore", name)))
+    # An escaped dollar is drawn as a dollar; a name that begins with "_" would be missing but for its first letters.
+    assert any(name.lstrip("_").replace("$", r"\$") in texts for texts in shown)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (2, 1500, 2), (300, 3, 3), (3, 3, 300)])
 def test_beams_and_plates_of_any_proportion_end_in_a_report(characterise, shape, self_contained_page):
     labels = np.zeros(shape, np.uint8)
     labels[tuple(slice(n // 2, None) for n in shape)] = 1
-    self_contained_page(characterise(labels)[1])
+    page = self_contained_page(characterise(labels)[1])
+    assert sum(tag == "img" for tag, _ in page.tags) == 5

@@ -136,8 +136,12 @@ def test_volume_list_and_array_are_segmented_alike(wild_segmenter, grey):
 
 def test_input_is_not_changed(wild_segmenter, grey):
     values = grey.astype(np.float32) / 255
-    values.flags.writeable = False
+    before = values.copy()
     wild_segmenter().predict(values)
+    np.testing.assert_array_equal(values, before)
+    # Nor does it want to write there.
+    values.flags.writeable = False
+    assert wild_segmenter().predict(values).labels.shape == values.shape
 
 
 def test_first_stage_sees_each_slice_alone(wild_segmenter, grey):
