@@ -3,7 +3,8 @@
 from synth.blender import blender_stack
 from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
 from synth.recipes import build_structure, image_structure
-from synth.spheres import sphere_pack, stamp_spheres
+from synth.spheres import sphere_pack
+from synth.stamping import stamp_spheres
 from synth.structure import Structure
 
 __all__ = [

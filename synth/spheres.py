@@ -1,31 +1,40 @@
-"""Packs of polydisperse spheres: the Boolean model and random sequential addition."""
+"""Packs of balls, overlapping or not, with necks and agglomerates where wanted."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from synth.structure import Structure, check_shape
+from synth.boolean_model import draw_agglomerates, draw_balls, fill_with_balls
+from synth.hard_spheres import HardSpheres, find_pairs, pack_hard_spheres
+from synth.necks import stamp_necks
+from synth.radius_laws import LognormalRadii, RadiusLaw, radius_law
+from synth.stamping import BISECTIONS, span, stamp_all
+from synth.structure import Structure, check_shape, with_fractions
 
-__all__ = ["sphere_pack", "stamp_spheres"]
+__all__ = ["sphere_pack"]
 
-BATCH = 1024
 POROSITY_TOLERANCE = 1e-4
-# Candidates in a row that may fail before a pack counts as full.
-PATIENCE = 20_000
-# Of a radius; they settle it to far below the distance between two voxel centres.
-BISECTIONS = 40
+# Balls that are nearer than this, in units of the sum of their radii, are joined by a neck.
+NECK_REACH = 0.05
+# Packs are made denser than asked for by this and then shrunk; each further try doubles it.
+EXCESS, TRIES, WINDOWS = 0.004, 5, 6
+
+Shape = tuple[int, int, int]
 
 
 def sphere_pack(
-    shape: tuple[int, int, int],
+    shape: Shape,
     *,
     porosity: float,
-    diameter_vox: float,
+    diameter_vox: Any,
     sigma: float = 0.3,
     overlap: bool = True,
     periodic: bool = False,
+    neck: float = 0.0,
+    agglomerate_vox: float | None = None,
+    agglomerate_fraction: float = 0.5,
     rng: np.random.Generator | int,
 ) -> Structure:
     """Fill a box with solid spheres until the wanted porosity is left.
@@ -35,18 +44,30 @@ def sphere_pack(
     shape : (int, int, int)
         Voxels along z, y, x.
     porosity : float
-        Wanted pore fraction, between 0 and 1. It is met to 1e-4 or one voxel, whichever is larger.
-    diameter_vox : float
-        Median of the lognormal diameters, in voxels.
+        Wanted pore fraction, between 0 and 1. It is met to 1e-4 or one voxel, whichever is larger; with necks
+        between spheres that overlap, to what one sphere adds.
+    diameter_vox : float, frozen scipy.stats distribution or mapping
+        Median of the lognormal diameters, in voxels; or the distribution of the diameters, in plain text a mapping
+        like ``{"name": "gamma", "a": 4, "scale": 3}`` (see `synth.frozen_distribution`).
     sigma : float
-        Standard deviation of the logarithm of the diameters; 0 makes all spheres equal.
+        Standard deviation of the logarithm of the diameters; 0 makes all spheres equal. Not used with a
+        distribution.
     overlap : bool
-        True is the Boolean model: spheres are placed independently. False is random sequential addition: a
-        sphere that would touch an earlier one is drawn again. Small spheres are then accepted more often, so
-        the diameters that end up in the pack are smaller than those asked for.
+        True is the Boolean model: spheres are placed independently. False is a packing of hard spheres: random
+        sequential addition as far as it goes, then a relaxation in which spheres push each other away, up to random
+        close packing (0.64 solid for equal spheres). All diameters are then multiplied by one factor near 1, by which
+        the porosity is met, and none is more than half the box's shortest side.
     periodic : bool
-        Let spheres leave on one side and enter on the other. Otherwise centres also lie outside the box, as
-        many as a larger sample would have there, so that the border is no different from the inside.
+        Let spheres leave on one side and enter on the other. Otherwise the box is a window of a larger sample, so
+        that its border is no different from the inside: centres also lie outside.
+    neck : float
+        Radius of the sintering necks in units of the smaller sphere's radius, from 0 (none) to below 1. Spheres are
+        joined where less than 5 % of the sum of their radii lies between them.
+    agglomerate_vox : float, optional
+        Median diameter, in voxels, of agglomerates: larger balls, of the same `sigma`, overlapping each other, that
+        hold the centres of all spheres. For spheres that may overlap.
+    agglomerate_fraction : float
+        Share of space that the agglomerates take in the mean, between 0 and 1.
     rng : Generator or int
         Source of randomness, or the seed of one.
 
@@ -54,7 +75,9 @@ def sphere_pack(
     -------
     Structure
         Labels 0 (pore) and 1 (solid). ``truth`` has the exact ``porosity`` and ``fractions`` of the labels and
-        ``n_spheres``, the number of spheres that made a voxel solid.
+        ``n_spheres``, the number of spheres that made a voxel solid. Where mathematics has a closed form for the model
+        that the pack is drawn from, ``expected`` has the mean ``specific_surface`` (1/voxel), ``mean_curvature``
+        (1/voxel²) and ``euler_density`` (1/voxel³) of the solid, of which the volume is one sample.
 
     Raises
     ------
@@ -64,224 +87,295 @@ def sphere_pack(
 
     Notes
     -----
-    A voxel is solid if its centre lies in a sphere; voxel *i* spans [i, i + 1). The last
-    sphere, which would cover too much, is made as small as the porosity asks for. To draw it again until it fits
-    would favour spheres that lie half outside, and so leave the border denser than the inside.
+    A voxel is solid if its centre lies in a sphere; voxel *i* spans [i, i + 1).
 
     References
     ----------
     .. [1] S. N. Chiu, D. Stoyan, W. S. Kendall, J. Mecke, "Stochastic Geometry and its Applications", ch. 3.
+    .. [2] C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Phys. Rev. E 68 (2003) 011306.
     """
     shape = check_shape(shape)
-    _check_arguments(shape, porosity=porosity, diameter_vox=diameter_vox, sigma=sigma)
+    law = _check_arguments(shape, porosity, diameter_vox, sigma=sigma, overlap=overlap, periodic=periodic)
+    _check_options(shape, neck, agglomerate_vox, fraction=agglomerate_fraction, overlap=overlap)
     rng = np.random.default_rng(rng)
-    labels = np.zeros(shape, np.uint8)
-    target = round((1.0 - porosity) * labels.size)
-    tolerance = max(1, int(POROSITY_TOLERANCE * labels.size))
-    candidates = _draw_spheres(shape, diameter_vox / 2, sigma, periodic=periodic, rng=rng)
-    placed = None if overlap else _Neighbours(shape, periodic)
-    solid, n_spheres = _fill(labels, candidates, placed, target=target, tolerance=tolerance, periodic=periodic)
-    reached = 1.0 - solid / labels.size
-    if abs(solid - target) > tolerance:
-        raise ValueError(
-            f"porosity {porosity:g} cannot be reached by spheres of median diameter {diameter_vox:g} that do not "
-            f"overlap; this pack ended at {reached:.4f}: ask for more, or allow overlap"
-        )
+    wanted = _Wanted(shape, porosity, periodic, neck)
+    if overlap:
+        clusters = None
+        if agglomerate_vox is not None:
+            clusters = (LognormalRadii(agglomerate_vox / 2, sigma), agglomerate_fraction)
+        pack = _overlapping(wanted, law, clusters, rng)
+    else:
+        pack = _hard(wanted, law, rng)
     recipe = {
         "generator": "sphere_pack", "shape": list(shape), "porosity": porosity, "diameter_vox": diameter_vox,
-        "sigma": sigma, "overlap": overlap, "periodic": periodic,
-    }  # fmt: skip
-    truth = {"porosity": reached, "fractions": [reached, 1.0 - reached], "n_spheres": n_spheres}
-    return Structure(labels, ("pore", "solid"), truth, recipe)
+        "sigma": sigma, "overlap": overlap, "periodic": periodic, "neck": neck,
+        "agglomerate_vox": agglomerate_vox, "agglomerate_fraction": agglomerate_fraction,
+    } | law.describe()  # fmt: skip
+    return with_fractions(pack.labels, ("pore", "solid"), recipe=recipe, truth=pack.truth)
 
 
-def stamp_spheres(
-    labels: np.ndarray, centres: np.ndarray, radii: np.ndarray, *, value: int = 1, periodic: bool = False
-) -> int:
-    """Write spheres into `labels`, in place, wherever it is 0.
+class _Wanted(NamedTuple):
+    shape: Shape
+    porosity: float
+    periodic: bool
+    neck: float
 
-    Parameters
-    ----------
-    labels : ndarray of uint8, shape (Z, Y, X)
-        Changed in place.
-    centres : ndarray, shape (N, 3)
-        Positions (z, y, x) in voxels; voxel *i* spans [i, i + 1).
-    radii : ndarray, shape (N,)
-        Radii in voxels.
-    value : int
-        Label to write.
-    periodic : bool
-        Wrap around the box.
+    @property
+    def n_voxels(self) -> int:
+        return int(np.prod(self.shape))
 
-    Returns
-    -------
-    int
-        How many voxels changed.
+    @property
+    def solid(self) -> int:
+        return round((1 - self.porosity) * self.n_voxels)
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit together, or a number is not finite.
-    """
-    centres, radii = np.asarray(centres, float), np.asarray(radii, float)
-    if labels.ndim != 3 or radii.ndim != 1 or centres.shape != (len(radii), 3):
-        raise ValueError(
-            f"labels, centres and radii have shapes {labels.shape}, {centres.shape} and {radii.shape}; "
-            "give (Z, Y, X), (N, 3) and (N,)"
-        )
-    if not (np.isfinite(centres).all() and np.isfinite(radii).all() and (radii >= 0).all()):
-        raise ValueError("a centre or radius is negative or not finite; give finite centres and radii of 0 or more")
-    changed = 0
-    for centre, radius in zip(centres, radii, strict=True):
-        changed += _visit(labels, centre, radius, value, labels.size, periodic)
-    return changed
+    @property
+    def tolerance(self) -> int:
+        return max(1, int(POROSITY_TOLERANCE * self.n_voxels))
 
 
-def _check_arguments(shape: tuple[int, int, int], *, porosity: float, diameter_vox: float, sigma: float) -> None:
+class _Pack(NamedTuple):
+    labels: np.ndarray
+    truth: dict[str, Any]
+
+
+def _check_arguments(
+    shape: Shape, porosity: float, diameter_vox: Any, *, sigma: float, overlap: bool, periodic: bool
+) -> RadiusLaw:
     if not 0 < porosity < 1:
         raise ValueError(f"porosity is {porosity!r}; give a number above 0 and below 1")
-    if not 0 < diameter_vox <= min(shape):
+    longest = min(shape) if overlap or not periodic else min(shape) / 2
+    advice = f"at most {longest:g}, " + (
+        "the box's shortest side" if longest == min(shape) else "half the shortest side"
+    )
+    if not (isinstance(diameter_vox, Mapping) or hasattr(diameter_vox, "ppf")) and not 0 < diameter_vox <= longest:
+        raise ValueError(f"diameter_vox is {diameter_vox!r}; give a number above 0 and {advice}")
+    law = radius_law(diameter_vox, sigma)
+    if 2 * law.median > longest:
+        raise ValueError(f"diameter_vox has a median of {2 * law.median:g}; give a distribution with {advice}")
+    return law
+
+
+def _check_options(shape: Shape, neck: float, agglomerate_vox: float | None, *, fraction: float, overlap: bool) -> None:
+    if not 0 <= neck < 1:
+        raise ValueError(f"neck is {neck!r}; give a number from 0 to below 1, in units of the smaller radius")
+    if not 0 < fraction < 1:
+        raise ValueError(f"agglomerate_fraction is {fraction!r}; give a number above 0 and below 1")
+    if agglomerate_vox is None:
+        return
+    if not overlap:
+        raise ValueError("agglomerate_vox is for spheres that may overlap; leave it out, or allow overlap")
+    if not 0 < agglomerate_vox <= min(shape):
         raise ValueError(
-            f"diameter_vox is {diameter_vox!r}; give a number above 0 and at most {min(shape)}, the box's shortest side"
+            f"agglomerate_vox is {agglomerate_vox!r}; "
+            f"give a number above 0 and at most {min(shape)}, the box's shortest side"
         )
-    if not 0 <= sigma <= 1:
-        raise ValueError(f"sigma is {sigma!r}; give the standard deviation of the log diameters, 0 to 1")
 
 
-def _draw_spheres(
-    shape: tuple[int, int, int], median_radius: float, sigma: float, *, periodic: bool, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield (centre, radius) of spheres of the Boolean model that may reach into the box."""
-    sides = np.asarray(shape, float)
-    while True:
-        radii = _draw_radii(sides, median_radius, sigma, periodic=periodic, rng=rng)
-        margin = np.zeros(BATCH) if periodic else radii
-        positions = rng.random((BATCH, 3)) * (sides + 2 * margin[:, None]) - margin[:, None]
-        yield from zip(positions, radii.tolist(), strict=True)
+# Spheres that may overlap
 
 
-def _draw_radii(
-    sides: np.ndarray, median_radius: float, sigma: float, *, periodic: bool, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw radii of the spheres that meet the box.
-
-    A sphere of radius r meets the box (up to its rounded corners) if its centre lies in the box grown by r,
-    so large ones meet it more often: f(r) is weighted by (Lz + 2r)(Ly + 2r)(Lx + 2r). A lognormal times r^k
-    is a lognormal with mu + k sigma^2, hence the weighted law is a mixture of four lognormals.
-    """
-    mu = np.log(median_radius)
-    power = np.zeros(BATCH, int)
-    if not periodic:
-        orders = np.arange(4)
-        moments = np.exp(orders * mu + 0.5 * (orders * sigma) ** 2)
-        weights = np.abs(np.poly(-sides))[::-1] * 2.0**orders * moments
-        power = rng.choice(4, size=BATCH, p=weights / weights.sum())
-    return np.exp(mu + power * sigma**2 + sigma * rng.standard_normal(BATCH))
-
-
-def _fill(
-    labels: np.ndarray,
-    candidates: Iterator[tuple[np.ndarray, float]],
-    placed: "_Neighbours | None",
-    *,
-    target: int,
-    tolerance: int,
-    periodic: bool,
-) -> tuple[int, int]:
-    """Stamp spheres until `target` voxels are solid; with `placed`, only where there is room for them."""
-    solid, n_spheres, failures = 0, 0, 0
-    while target - solid > tolerance and failures < PATIENCE:
-        centre, radius = next(candidates)
-        if placed is not None and not placed.has_room(centre, radius):
-            failures += 1
-            continue
-        gap = target - solid
-        # Counting first is needed only where the sphere could overshoot.
-        if 4.19 * (radius + 1) ** 3 > gap and _visit(labels, centre, radius, 0, gap, periodic) > gap:
-            radius = _largest_radius(labels, centre, radius, most=gap, periodic=periodic)
-        covered = _visit(labels, centre, radius, 1, labels.size, periodic)
-        if placed is not None:
-            placed.add(centre, radius)
-        solid += covered
-        n_spheres += covered > 0
-        failures = 0 if covered else failures + 1
-    return solid, n_spheres
+def _overlapping(
+    wanted: _Wanted, law: RadiusLaw, clusters: tuple[RadiusLaw, float] | None, rng: np.random.Generator
+) -> _Pack:
+    batches = draw_balls(wanted.shape, law, periodic=wanted.periodic, rng=rng)
+    if clusters is not None:
+        holds = draw_agglomerates(
+            wanted.shape,
+            clusters[0],
+            fraction=clusters[1],
+            margin=int(4 * law.median),
+            periodic=wanted.periodic,
+            rng=rng,
+        )
+        batches = ((c[kept], r[kept]) for c, r in batches for kept in [holds(c)])
+    labels = np.zeros(wanted.shape, np.uint8)
+    filled = fill_with_balls(labels, batches, target=wanted.solid, tolerance=wanted.tolerance, periodic=wanted.periodic)
+    if abs(filled.solid - wanted.solid) > wanted.tolerance:
+        raise ValueError(_missed(wanted, 1 - filled.solid / wanted.n_voxels, "these spheres"))
+    if wanted.neck > 0:
+        labels, n = _with_necks(wanted, filled.centres, filled.radii)
+        return _Pack(labels, {"n_spheres": n})
+    return _Pack(labels, {"n_spheres": len(filled.radii)})
 
 
-def _largest_radius(labels: np.ndarray, centre: np.ndarray, radius: float, *, most: int, periodic: bool) -> float:
-    """Return the radius, up to `radius`, at which a sphere covers as much as it can without exceeding `most`."""
-    low, high = 0.0, radius
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        if _visit(labels, centre, middle, 0, most, periodic) > most:
-            high = middle
+def _with_necks(wanted: _Wanted, centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, int]:
+    """Take as many of the balls, in their order, as the porosity allows once they are joined; shrink the last one."""
+    balls = _images(centres, radii, np.array(wanted.shape, float), wanted.shape, wrap=wanted.periodic)
+    pairs = _pairs(balls)
+    latest = balls.order[pairs].max(axis=1, initial=0)
+
+    def render(number: int) -> np.ndarray:
+        return _render(wanted, balls, 1.0, pairs[latest < number], balls.order < number)
+
+    low, high = 0, len(radii)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if np.count_nonzero(render(middle)) <= wanted.solid else (low, middle)
+    before = render(low)
+    last = balls.order == low
+
+    def grow(factor: float) -> np.ndarray:
+        grown = balls._replace(radii=np.where(last, factor * balls.radii, balls.radii))
+        return _render(wanted, grown, 1.0, pairs[latest == low], last, onto=before.copy())
+
+    return grow(_bisect(lambda f: np.count_nonzero(grow(f)) <= wanted.solid, 0.0, 1.0)), low + 1
+
+
+# Spheres that may not overlap
+
+
+def _hard(wanted: _Wanted, law: RadiusLaw, rng: np.random.Generator) -> _Pack:
+    """Pack more densely than asked for, then shrink all balls by one factor."""
+    sides = np.array(wanted.shape, float)
+    if not wanted.periodic:
+        # So that the window's opposite faces are not neighbours.
+        sides += 4 * law.median
+    # Necks take their part of the solid; how much is learnt by trying.
+    share, excess, reached = (1 - wanted.porosity) * (0.9 if wanted.neck else 1.0), EXCESS, 1.0
+    for _ in range(TRIES):
+        pack = pack_hard_spheres(sides, law, solid=share, excess=excess, rng=rng)
+        for _ in range(1 if wanted.periodic else WINDOWS):
+            origin = np.zeros(3) if wanted.periodic else rng.random(3) * sides
+            balls = _images((pack.centres - origin) % sides, pack.radii, sides, wanted.shape, wrap=True)
+            factor, solid = _shrink_joined(wanted, balls) if wanted.neck else _shrink(wanted, balls)
+            reached = min(reached, 1 - solid / wanted.n_voxels)
+            if factor is not None:
+                return _finish_hard(wanted, pack, balls, factor)
+        if pack.solid < share * (1 + excess) * 0.999:
+            break
+        if wanted.neck:
+            share *= float(np.clip(wanted.solid / solid, 0.8, 1.2))
         else:
-            low = middle
+            excess *= 2
+    raise ValueError(_missed(wanted, reached, "spheres that do not overlap"))
+
+
+def _finish_hard(wanted: _Wanted, pack: HardSpheres, balls: "_Balls", factor: float) -> _Pack:
+    radii = factor * pack.radii
+    pairs = _pairs(balls) if wanted.neck else np.empty((0, 2), int)
+    labels = np.zeros(wanted.shape, np.uint8)
+    _, useful = stamp_all(labels, balls.centres, factor * balls.radii)
+    stamp_necks(labels, balls.centres, factor * balls.radii, pairs, neck=wanted.neck)
+    truth: dict[str, Any] = {"n_spheres": len(np.unique(balls.order[useful])), "median_diameter": 2 * np.median(radii)}
+    if wanted.neck == 0:
+        # Per volume of the pack of which the box shows a window, or all.
+        volume = float(np.prod(pack.sides))
+        truth["expected"] = {
+            "specific_surface": 4 * np.pi * np.sum(radii**2) / volume,
+            "mean_curvature": 4 * np.pi * np.sum(radii) / volume,
+            "euler_density": len(radii) / volume,
+        }
+    return _Pack(labels, truth)
+
+
+def _shrink(wanted: _Wanted, balls: "_Balls") -> tuple[float | None, int]:
+    """Return the factor for all radii that leaves the wanted porosity, or None, and the solid voxels before."""
+    for low in (0.97, 0.8, 0.0):
+        always, ratios = _ratios(wanted.shape, balls.centres, balls.radii, low)
+        solid = always + len(ratios)
+        if solid < wanted.solid - wanted.tolerance:
+            return None, solid
+        if always <= wanted.solid:
+            break
+    # A voxel turns solid when the factor reaches its distance in units of the radius; balls do not share voxels.
+    number = min(wanted.solid - always, len(ratios))
+    return (float(np.partition(ratios, number - 1)[number - 1]) if number else low), solid
+
+
+def _shrink_joined(wanted: _Wanted, balls: "_Balls") -> tuple[float | None, int]:
+    """Do the same where necks join the balls."""
+    pairs = _pairs(balls)
+
+    def solid(factor: float) -> int:
+        return int(np.count_nonzero(_render(wanted, balls, factor, pairs)))
+
+    for factor, wrong in ((1.0, np.less), (0.9, np.greater)):
+        count = solid(factor)
+        if wrong(count, wanted.solid):
+            return None, count
+    return _bisect(lambda factor: solid(factor) <= wanted.solid, 0.9, 1.0), wanted.solid
+
+
+# Both
+
+
+class _Balls(NamedTuple):
+    """Balls that reach into the box, periodic copies as balls of their own; `order` is each one's number."""
+
+    centres: np.ndarray
+    radii: np.ndarray
+    order: np.ndarray
+
+
+def _images(centres: np.ndarray, radii: np.ndarray, sides: np.ndarray, shape: Shape, *, wrap: bool) -> _Balls:
+    shifts = np.array(np.meshgrid(*[(0, -1, 1)] * 3, indexing="ij")).reshape(3, -1).T if wrap else np.zeros((1, 3))
+    # A neck may reach into the box between two balls that do not.
+    reach = radii[:, None] + radii.max(initial=0)
+    copies = []
+    for shift in shifts:
+        moved = centres + shift * sides
+        kept = ((moved > -reach) & (moved < np.array(shape) + reach)).all(axis=1)
+        copies.append((moved[kept], radii[kept], np.flatnonzero(kept)))
+    return _Balls(*(np.concatenate(part) for part in zip(*copies, strict=True)))
+
+
+def _pairs(balls: _Balls) -> np.ndarray:
+    """List the pairs of balls that a neck joins."""
+    order = np.argsort(-balls.radii, kind="stable")
+    low, room = balls.centres.min(axis=0, initial=0), 3 * balls.radii.max(initial=1)
+    sides = balls.centres.max(axis=0, initial=0) - low + room
+    return order[find_pairs(balls.centres[order] - low, balls.radii[order], sides, reach=NECK_REACH)]
+
+
+def _render(
+    wanted: _Wanted, balls: _Balls, factor: float, pairs: np.ndarray,
+    chosen: np.ndarray | slice = slice(None), *, onto: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Stamp the chosen balls and the necks of `pairs`, all radii multiplied by `factor`."""
+    labels = np.zeros(wanted.shape, np.uint8) if onto is None else onto
+    radii = factor * balls.radii
+    stamp_all(labels, balls.centres[chosen], radii[chosen])
+    stamp_necks(labels, balls.centres, radii, pairs, neck=wanted.neck)
+    return labels
+
+
+def _bisect(fits: Any, low: float, high: float) -> float:
+    """Return the largest number in a range that fits; smaller ones do."""
+    for _ in range(BISECTIONS // 2):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 
-class _Neighbours:
-    """Spheres placed so far, searched by distance."""
-
-    def __init__(self, shape: tuple[int, ...], periodic: bool) -> None:
-        self.sides = np.asarray(shape, float)
-        self.periodic = periodic
-        self.count = 0
-        self.spheres = np.empty((256, 4))
-
-    def has_room(self, centre: np.ndarray, radius: float) -> bool:
-        return bool(_has_room(self.spheres[: self.count], centre, radius, self.sides, self.periodic))
-
-    def add(self, centre: np.ndarray, radius: float) -> None:
-        if self.count == len(self.spheres):
-            self.spheres = np.concatenate([self.spheres, np.empty_like(self.spheres)])
-        self.spheres[self.count] = *centre, radius
-        self.count += 1
+def _missed(wanted: _Wanted, reached: float, what: str) -> str:
+    return (
+        f"porosity {wanted.porosity:g} cannot be reached by {what}; this pack ended at {reached:.4f}: "
+        "ask for more, or change the spheres"
+    )
 
 
-@numba.njit(cache=True)
-def _has_room(spheres: Any, centre: Any, radius: float, sides: Any, periodic: bool) -> bool:
-    for i in range(spheres.shape[0]):
-        squared = 0.0
-        for axis in range(3):
-            distance = abs(spheres[i, axis] - centre[axis])
-            if periodic:
-                distance = min(distance, sides[axis] - distance)
-            squared += distance * distance
-        if squared < (spheres[i, 3] + radius) ** 2:
-            return False
-    return True
+@numba.njit(cache=True, nogil=True)
+def _ratios(shape: Shape, centres: Any, radii: Any, low: float) -> tuple[int, Any]:
+    """Measure the voxels' distances from the centres of their balls, in units of the radius.
 
-
-@numba.njit(cache=True)
-def _span(centre: float, reach: float, size: int, periodic: bool) -> tuple[int, int]:
-    """Return the first and the last index whose voxel centres lie within `reach` of `centre`."""
-    # Voxel i has its centre at i + 0.5.
-    first, last = int(np.ceil(centre - reach - 0.5)), int(np.floor(centre + reach - 0.5))
-    if not periodic:
-        return max(first, 0), min(last, size - 1)
-    # Of a voxel's periodic copies only the nearest counts: a sphere may be wider than the box.
-    nearest = int(np.ceil(centre - 0.5 * size - 0.5))
-    return max(first, nearest), min(last, nearest + size - 1)
-
-
-@numba.njit(cache=True)
-def _visit(labels: Any, centre: Any, radius: float, value: int, limit: int, periodic: bool) -> int:
-    """Count the pore voxels in a sphere, or those up to the first beyond `limit`; write `value` there if not 0."""
-    nz, ny, nx = labels.shape
-    found = 0
-    z0, z1 = _span(centre[0], radius, nz, periodic)
-    for z in range(z0, z1 + 1):
-        rest_z = radius * radius - (z + 0.5 - centre[0]) ** 2
-        y0, y1 = _span(centre[1], np.sqrt(max(rest_z, 0.0)), ny, periodic)
-        for y in range(y0, y1 + 1):
-            rest = rest_z - (y + 0.5 - centre[1]) ** 2
-            x0, x1 = _span(centre[2], np.sqrt(max(rest, 0.0)), nx, periodic)
-            for x in range(x0, x1 + 1):
-                if labels[z % nz, y % ny, x % nx] == 0:
-                    found += 1
-                    if value != 0:
-                        labels[z % nz, y % ny, x % nx] = value
-                    if found > limit:
-                        return found
-    return found
+    Returns how many are up to `low`, and the distances of those between it and 1.
+    """
+    inner, found, number = 0, np.empty(1024), 0
+    for i in range(radii.shape[0]):
+        z0, z1 = span(centres[i, 0], radii[i], shape[0], False)
+        for z in range(z0, z1 + 1):
+            rest_z = radii[i] ** 2 - (z + 0.5 - centres[i, 0]) ** 2
+            y0, y1 = span(centres[i, 1], np.sqrt(max(rest_z, 0.0)), shape[1], False)
+            for y in range(y0, y1 + 1):
+                rest = rest_z - (y + 0.5 - centres[i, 1]) ** 2
+                x0, x1 = span(centres[i, 2], np.sqrt(max(rest, 0.0)), shape[2], False)
+                if number + x1 - x0 + 1 > found.shape[0]:
+                    found = np.concatenate((found, np.empty(found.shape[0] + x1 - x0 + 1)))
+                for x in range(x0, x1 + 1):
+                    ratio = np.sqrt(max(radii[i] ** 2 - rest + (x + 0.5 - centres[i, 2]) ** 2, 0.0)) / radii[i]
+                    if ratio <= low:
+                        inner += 1
+                    else:
+                        found[number] = ratio
+                        number += 1
+    return inner, found[:number].copy()

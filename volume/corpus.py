@@ -6,6 +6,7 @@ A corpus is a folder::
     manifest.jsonl        one JSON line for each complete sample, in the order in which they were finished
     grey/000000.tif       uncompressed, so that training can read or map them quickly
     labels/000000.tif
+    maps/000000.npz       arrays among what is known of the structure, where there are any
 
 A sample exists once its line does. The files are put in place first, each completely or not at all, and the line
 comes last; a line that a killed run left unfinished is passed over, and cut off by the next write.
@@ -17,6 +18,7 @@ import json
 import math
 import operator
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +36,8 @@ __all__ = ["Corpus", "Sample"]
 DESCRIPTION_FILE = "corpus.json"
 MANIFEST_FILE = "manifest.jsonl"
 PARTS = ("grey", "labels")
+# An array of the truth with more numbers than this is not written into the manifest's line.
+LONGEST_IN_LINE = 1024
 HASH_BLOCK = 2**20
 
 
@@ -50,11 +54,15 @@ class Sample:
     entry : dict
         The sample's line of the manifest: ``index``, ``seed``, ``recipe``, ``microscope``, ``truth``,
         ``voxel_size_um``, ``phases``, ``shape``, and for ``grey`` and ``labels`` the ``file`` and its ``sha256``.
+    maps : dict of ndarray
+        Arrays of the truth that are too large for the manifest, e.g. a map of thickness, by name. There the truth has
+        the array's shape, and the entry a ``file`` and its ``sha256`` for ``maps``.
     """
 
     grey: Volume
     labels: Volume
     entry: dict[str, Any]
+    maps: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Corpus(Sequence[Sample]):
@@ -130,7 +138,7 @@ class Corpus(Sequence[Sample]):
             return [self[k] for k in range(*position.indices(len(self)))]
         entry = self.entries[operator.index(position)]
         grey, labels = (read(self.folder / entry[part]["file"]) for part in PARTS)
-        return Sample(grey, labels, entry)
+        return Sample(grey, labels, entry, _read_maps(self.folder / entry["maps"]["file"]) if "maps" in entry else {})
 
     @property
     def entries(self) -> tuple[dict[str, Any], ...]:
@@ -189,13 +197,18 @@ class Corpus(Sequence[Sample]):
                 f"sample {index} cannot be written to '{self.folder}': the index is taken or negative"
             )
         volumes = _pair(grey, labels)
-        facts = {"index": index, "seed": seed, "recipe": recipe, "microscope": microscope, "truth": truth}
+        known, maps = _set_apart_maps(truth)
+        facts = {"index": index, "seed": seed, "recipe": recipe, "microscope": microscope, "truth": known}
         facts |= {key: getattr(volumes["labels"], key) for key in ("voxel_size_um", "phases", "shape")}
         entry = _plain(facts)
         for part, volume in volumes.items():
             file = f"{part}/{index:06d}.tif"
             write(self.folder / file, volume)
             entry[part] = {"file": file, "sha256": _sha256(self.folder / file)}
+        if maps:
+            file = f"maps/{index:06d}.npz"
+            _write_maps(self.folder / file, maps)
+            entry["maps"] = {"file": file, "sha256": _sha256(self.folder / file)}
         _append_line(self.folder / MANIFEST_FILE, json.dumps(entry, allow_nan=False))
         self._entries[index] = entry
         return entry
@@ -210,7 +223,7 @@ class Corpus(Sequence[Sample]):
         """
         problems = []
         for entry in self.entries:
-            for part in PARTS:
+            for part in (*PARTS, *(["maps"] if "maps" in entry else [])):
                 path = self.folder / entry[part]["file"]
                 if not path.is_file():
                     problems.append(f"sample {entry['index']}: '{path}' is missing")
@@ -234,6 +247,28 @@ def _pair(grey: Any, labels: Any) -> dict[str, Volume]:
     if len(sizes) == 2 and not np.array_equal(sizes[0], sizes[1]):
         raise VolumeFileError(f"grey values with voxels of {sizes[1]} µm and labels of {sizes[0]} µm make no pair")
     return volumes
+
+
+def _set_apart_maps(truth: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """Return the truth with the shapes of its large arrays in their place, and those arrays."""
+    if truth is None:
+        return None, {}
+    maps = {key: v for key, v in truth.items() if isinstance(v, np.ndarray) and v.size > LONGEST_IN_LINE}
+    return {key: {"map_shape": maps[key].shape} if key in maps else value for key, value in truth.items()}, maps
+
+
+def _write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
+    make_output_folder(path.parent)
+    with replace_when_complete(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **maps)
+
+
+def _read_maps(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as maps:
+            return {key: maps[key] for key in maps.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise VolumeFileError(f"'{path}' cannot be read ({error}); make the sample again") from error
 
 
 def _read_manifest(path: Path) -> dict[int, dict[str, Any]]:

@@ -50,6 +50,32 @@ def test_a_sample_comes_back_as_it_went_in(tmp_path):
     }
 
 
+def test_maps_of_the_truth_come_back_from_a_file_of_their_own(tmp_path):
+    corpus = Corpus.create(tmp_path / "c", description=DESCRIPTION)
+    labels, thickness = np.ones((4, 40, 50), np.uint8), np.arange(2000.0).reshape(40, 50)
+    truth = {"porosity": 0.5, "thickness": thickness, "profile": np.arange(3)}
+    entry = corpus.write_sample(0, labels, labels, seed=1, recipe={}, truth=truth)
+    assert entry["truth"] == {"porosity": 0.5, "thickness": {"map_shape": [40, 50]}, "profile": [0, 1, 2]}
+    (sample,) = Corpus(tmp_path / "c")
+    assert list(sample.maps) == ["thickness"]
+    np.testing.assert_array_equal(sample.maps["thickness"], thickness)
+    assert corpus.verify() == []
+    file = tmp_path / "c" / entry["maps"]["file"]
+    file.write_bytes(file.read_bytes()[:-40])
+    assert len(corpus.verify()) == 1
+    with pytest.raises(ValueError, match="cannot be read"):
+        corpus[0]
+    file.unlink()
+    assert "missing" in corpus.verify()[0]
+
+
+def test_a_sample_without_maps_has_no_file_for_them(tmp_path):
+    corpus = Corpus.create(tmp_path / "c", description=DESCRIPTION)
+    assert "maps" not in make(corpus, 0)
+    assert corpus[0].maps == {}
+    assert not (tmp_path / "c" / "maps").exists()
+
+
 def test_samples_are_in_the_order_of_their_indices(tmp_path):
     corpus = Corpus.create(tmp_path, description=DESCRIPTION)
     for index in (3, 0, 5):
