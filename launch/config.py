@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -86,8 +86,10 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         if isinstance(value, Mapping):
             return dict(value)
         raise _wrong_type(value, "a mapping of keys", where)
-    if origin in (tuple, list):
+    if origin in (tuple, list, Sequence):
         return _convert_sequence(value, hint, where)
+    if origin is Callable:
+        raise _wrong_type(value, "given in Python, not in plain text", where)
     return _convert_scalar(value, hint, where)
 
 
@@ -206,7 +208,8 @@ def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
         if len(value) != len(inner):
             raise ConfigError(f"'{where}' has {len(value)} entries; it must have {len(inner)}")
         return tuple(convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
-    return origin(convert(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value))
+    kind = list if origin is list else tuple
+    return kind(convert(v, inner[0], f"{where}[{i}]") for i, v in enumerate(value))
 
 
 def _convert_scalar(value: Any, hint: type, where: str) -> Any:

@@ -2,19 +2,40 @@
 
 from synth.blender import blender_stack
 from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
+from synth.gaussian import correlation_function, gaussian_field
+from synth.gaussian_cuts import gaussian_phases
+from synth.materials import catalyst_layer, fibre_mat, redox_cell, secondary_particle, sofc_electrode
+from synth.porespy_adapter import porespy_structure
 from synth.recipes import build_structure, image_structure
+from synth.size_laws import frozen_distribution
 from synth.spheres import sphere_pack
 from synth.stamping import stamp_spheres
 from synth.structure import Structure
+from synth.truth import boolean_model, gaussian_bands, gaussian_level_set, gaussian_polygons, intersection
 
 __all__ = [
     "FibsemSettings",
     "Structure",
     "blender_stack",
+    "boolean_model",
     "build_structure",
+    "catalyst_layer",
+    "correlation_function",
     "draw_fibsem_settings",
+    "fibre_mat",
     "fibsem",
+    "frozen_distribution",
+    "gaussian_bands",
+    "gaussian_field",
+    "gaussian_level_set",
+    "gaussian_phases",
+    "gaussian_polygons",
     "image_structure",
+    "intersection",
+    "porespy_structure",
+    "redox_cell",
+    "secondary_particle",
+    "sofc_electrode",
     "sphere_pack",
     "stamp_spheres",
 ]

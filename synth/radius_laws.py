@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from scipy import integrate
+from scipy.stats.distributions import rv_frozen
 
 from synth.size_laws import distribution_mapping, frozen_distribution
 
@@ -56,7 +57,7 @@ def radius_law(diameter: Any, sigma: float) -> RadiusLaw:
     ValueError
         If the diameters are not positive, or their mean volume is not finite.
     """
-    if isinstance(diameter, Mapping) or hasattr(diameter, "ppf"):
+    if isinstance(diameter, Mapping | rv_frozen):
         return DistributionRadii(frozen_distribution(diameter))
     if not 0 <= sigma <= 1:
         raise ValueError(f"sigma is {sigma!r}; give the standard deviation of the log diameters, 0 to 1")

@@ -11,12 +11,21 @@ import numpy as np
 
 from launch import convert, to_plain
 from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
+from synth.gaussian_cuts import gaussian_phases
+from synth.materials import catalyst_layer, fibre_mat, redox_cell, secondary_particle, sofc_electrode
+from synth.porespy_adapter import PREFIX, porespy_structure
 from synth.spheres import sphere_pack
 from synth.structure import Structure
 
 __all__ = ["GENERATORS", "MICROSCOPES", "build_structure", "draw_numbers", "image_structure"]
 
-GENERATORS: dict[str, Callable[..., Structure]] = {"sphere_pack": sphere_pack}
+GENERATORS: dict[str, Callable[..., Structure]] = {
+    function.__name__: function
+    for function in (
+        sphere_pack, gaussian_phases, catalyst_layer, fibre_mat, sofc_electrode, secondary_particle,
+        redox_cell,
+    )
+}  # fmt: skip
 MICROSCOPES = ("fibsem",)
 LAWS = ("uniform", "log_uniform", "choice")
 
@@ -27,8 +36,10 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     Parameters
     ----------
     recipe : mapping
-        ``generator`` names one of `GENERATORS`; the other keys are its arguments. A number may be given as
-        ``{uniform: [low, high]}``, ``{log_uniform: [low, high]}`` or ``{choice: [a, b, …]}``.
+        ``generator`` names one of `GENERATORS`, or one of PoreSpy's as ``porespy.blobs``; the other keys are its
+        arguments. A number may be given as ``{uniform: [low, high]}``, ``{log_uniform: [low, high]}`` or
+        ``{choice: [a, b, …]}``; a distribution of sizes, where the generator takes one, by its ``name`` and
+        parameters.
     seed : int
         Decides what is drawn and the structure itself.
 
@@ -46,8 +57,13 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     drawing, rng = np.random.default_rng(seed).spawn(2)
     arguments = draw_numbers(to_plain(recipe), drawing)
     name = arguments.pop("generator", None)
+    if isinstance(name, str) and name.startswith(PREFIX):
+        if "shape" not in arguments:
+            raise ValueError(f"generator '{name}' needs 'shape'; add it to the recipe")
+        return porespy_structure(name, rng=rng, **arguments)
     if name not in GENERATORS:
-        raise ValueError(f"recipe names the generator {name!r}; known are {', '.join(GENERATORS)}")
+        known = ", ".join(GENERATORS)
+        raise ValueError(f"recipe names the generator {name!r}; known are {known}, and PoreSpy's as {PREFIX}blobs")
     generator = GENERATORS[name]
     parameters = {key: p for key, p in inspect.signature(generator).parameters.items() if key != "rng"}
     _refuse_unknown(arguments, parameters, f"generator '{name}' has no argument")
@@ -109,6 +125,8 @@ def _draw(key: str, value: Any, rng: np.random.Generator) -> Any:
         return tuple(value)
     if not isinstance(value, Mapping):
         return value
+    if "name" in value:
+        return {inner: _draw(f"{key}.{inner}", v, rng) for inner, v in value.items()}
     law = next(iter(value), None)
     options = value.get(law)
     if len(value) != 1 or law not in LAWS or not isinstance(options, list | tuple) or not options:

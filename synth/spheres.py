@@ -1,17 +1,21 @@
 """Packs of balls, overlapping or not, with necks and agglomerates where wanted."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from scipy.stats.distributions import rv_frozen
 
-from synth.boolean_model import draw_agglomerates, draw_balls, fill_with_balls
+from synth.expectations import describe_expected
 from synth.hard_spheres import HardSpheres, find_pairs, pack_hard_spheres
 from synth.necks import stamp_necks
+from synth.overlapping_spheres import draw_agglomerates, draw_balls, fill_with_balls
 from synth.radius_laws import LognormalRadii, RadiusLaw, radius_law
 from synth.stamping import BISECTIONS, span, stamp_all
 from synth.structure import Structure, check_shape, with_fractions
+from synth.truth import boolean_model
 
 __all__ = ["sphere_pack"]
 
@@ -28,7 +32,7 @@ def sphere_pack(
     shape: Shape,
     *,
     porosity: float,
-    diameter_vox: Any,
+    diameter_vox: float | Mapping[str, Any] | rv_frozen,
     sigma: float = 0.3,
     overlap: bool = True,
     periodic: bool = False,
@@ -75,9 +79,11 @@ def sphere_pack(
     -------
     Structure
         Labels 0 (pore) and 1 (solid). ``truth`` has the exact ``porosity`` and ``fractions`` of the labels and
-        ``n_spheres``, the number of spheres that made a voxel solid. Where mathematics has a closed form for the model
-        that the pack is drawn from, ``expected`` has the mean ``specific_surface`` (1/voxel), ``mean_curvature``
-        (1/voxel²) and ``euler_density`` (1/voxel³) of the solid, of which the volume is one sample.
+        ``n_spheres``, the number of spheres that made a voxel solid. Where mathematics has a closed form,
+        ``expected`` has by phase what such packs are on average, of which this volume is one sample:
+        ``volume_fraction``, ``specific_surface`` (1/voxel), ``mean_curvature`` (1/voxel²), ``euler_density``
+        (1/voxel³), and for overlapping spheres ``two_point``. For hard spheres these are exact sums over the balls of
+        the pack (the window's, where not periodic, differ by chance), and ``median_diameter`` is theirs.
 
     Raises
     ------
@@ -147,7 +153,8 @@ def _check_arguments(
     advice = f"at most {longest:g}, " + (
         "the box's shortest side" if longest == min(shape) else "half the shortest side"
     )
-    if not (isinstance(diameter_vox, Mapping) or hasattr(diameter_vox, "ppf")) and not 0 < diameter_vox <= longest:
+    by_law = isinstance(diameter_vox, Mapping | rv_frozen)
+    if not by_law and not (isinstance(diameter_vox, Real) and 0 < float(diameter_vox) <= longest):
         raise ValueError(f"diameter_vox is {diameter_vox!r}; give a number above 0 and {advice}")
     law = radius_law(diameter_vox, sigma)
     if 2 * law.median > longest:
@@ -195,7 +202,11 @@ def _overlapping(
     if wanted.neck > 0:
         labels, n = _with_necks(wanted, filled.centres, filled.radii)
         return _Pack(labels, {"n_spheres": n})
-    return _Pack(labels, {"n_spheres": len(filled.radii)})
+    truth: dict[str, Any] = {"n_spheres": len(filled.radii)}
+    if clusters is None:
+        model = boolean_model(wanted.porosity, **law.describe())
+        truth["expected"] = describe_expected({"solid": model.solid, "pore": model.pore})
+    return _Pack(labels, truth)
 
 
 def _with_necks(wanted: _Wanted, centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, int]:
@@ -261,9 +272,12 @@ def _finish_hard(wanted: _Wanted, pack: HardSpheres, balls: "_Balls", factor: fl
         # Per volume of the pack of which the box shows a window, or all.
         volume = float(np.prod(pack.sides))
         truth["expected"] = {
-            "specific_surface": 4 * np.pi * np.sum(radii**2) / volume,
-            "mean_curvature": 4 * np.pi * np.sum(radii) / volume,
-            "euler_density": len(radii) / volume,
+            "solid": {
+                "volume_fraction": 4 / 3 * np.pi * np.sum(radii**3) / volume,
+                "specific_surface": 4 * np.pi * np.sum(radii**2) / volume,
+                "mean_curvature": 4 * np.pi * np.sum(radii) / volume,
+                "euler_density": len(radii) / volume,
+            }
         }
     return _Pack(labels, truth)
 

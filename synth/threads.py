@@ -1,7 +1,7 @@
 """Work on slabs of a volume in threads; compiled code and transforms let go of the interpreter's lock."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ SMALLEST_SLAB = 2**21
 
 def thread_count() -> int:
     """Return how many threads may be used: the processor's, or what ``NUMBA_NUM_THREADS`` says."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -30,7 +30,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         return list(pool.map(function, items))
 
 
-def slabs(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+def slabs(shape: Sequence[int]) -> list[tuple[int, int]]:
     """Divide the z axis of a volume into ranges, one for each thread that is worth its start."""
     n_voxels = shape[0] * shape[1] * shape[2]
     n = max(1, min(thread_count(), n_voxels // SMALLEST_SLAB, shape[0]))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, ndimage, stats
 
-from synth import Structure, boolean_model, hard_spheres, necks, sphere_pack, spheres, stamp_spheres, threads
+from synth import Structure, hard_spheres, necks, overlapping_spheres, sphere_pack, spheres, stamp_spheres, threads
 from synth.radius_laws import DistributionRadii, LognormalRadii
 from synth.stamping import count_pores_in_ball
 
@@ -102,14 +102,14 @@ def test_border_is_as_porous_as_the_inside(monkeypatch, diameter, packs, largest
     assert error < largest_error
     assert abs(np.mean(differences)) < 4 * error
     # The test can tell: with centres inside the box alone the border is more porous by far.
-    draw = boolean_model.draw_balls
+    draw = overlapping_spheres.draw_balls
     monkeypatch.setattr(spheres, "draw_balls", lambda *a, periodic, rng: draw(*a, periodic=True, rng=rng))
     assert np.mean([border_minus_inside(seed, diameter) for seed in range(40)]) > 10 * error
 
 
 def draw_many(shape, law, count, *, periodic, seed):
-    batches = boolean_model.draw_balls(shape, law, periodic=periodic, rng=np.random.default_rng(seed))
-    drawn = [next(batches) for _ in range(-(-count // boolean_model.BATCH))]
+    batches = overlapping_spheres.draw_balls(shape, law, periodic=periodic, rng=np.random.default_rng(seed))
+    drawn = [next(batches) for _ in range(-(-count // overlapping_spheres.BATCH))]
     return tuple(np.concatenate(part)[:count] for part in zip(*drawn, strict=True))
 
 
@@ -340,11 +340,12 @@ def test_hard_spheres_are_as_large_as_asked_for_whatever_their_size():
 def test_hard_pack_is_made_of_whole_balls_of_its_truth(periodic):
     options = {"porosity": 0.5, "diameter_vox": 20, "sigma": 0.0, "overlap": False, "periodic": periodic}
     pack = sphere_pack((90, 100, 110), **options, rng=2)
-    diameter, expected = pack.truth["median_diameter"], pack.truth["expected"]
+    diameter, expected = pack.truth["median_diameter"], pack.truth["expected"]["solid"]
     # Equal balls: the share is n V, the surface n S, the mean curvature n M, the Euler number n, in one n.
     density = expected["euler_density"]
     assert expected["specific_surface"] == pytest.approx(np.pi * diameter**2 * density, rel=1e-9)
     assert expected["mean_curvature"] == pytest.approx(2 * np.pi * diameter * density, rel=1e-9)
+    assert expected["volume_fraction"] == pytest.approx(np.pi * diameter**3 / 6 * density, rel=1e-9)
     if periodic:
         n = pack.truth["n_spheres"]
         assert density == pytest.approx(n / pack.labels.size, rel=1e-12)
@@ -469,7 +470,9 @@ def test_agglomerates_take_their_share_of_space(periodic):
     points = np.stack(np.meshgrid(*[np.arange(32) + 0.5] * 3, indexing="ij"), -1).reshape(-1, 3)
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        holds = boolean_model.draw_agglomerates((32, 32, 32), law, fraction=0.4, margin=5, periodic=periodic, rng=rng)
+        holds = overlapping_spheres.draw_agglomerates(
+            (32, 32, 32), law, fraction=0.4, margin=5, periodic=periodic, rng=rng
+        )
         shares.append(holds(points).mean())
     error = np.std(shares, ddof=1) / len(shares) ** 0.5
     assert error < 0.02
