@@ -127,6 +127,12 @@ def minkowski(
     0.5 % high across the long edge, 10.9 % low across a short one, at worst 17 % low or 14 % high (rms 8.5 %);
     the more unequal the edges, the worse.
 
+    Where surfaces cross at an edge, crevices thinner than a voxel remain however fine the voxels are, so that curvature
+    and Euler number do not tend to those of space [2]_. For overlapping balls of equal size at a porosity of 0.45, the
+    specific surface is 0.978 of the true one at a radius of 20 voxels and 0.995 at 80, but the pores' mean curvature
+    stays near 0.5 and their Euler density near 1.8 of the true ones. Compare such structures with each other, measured
+    alike, not with formulas for space. Smooth surfaces are not affected.
+
     QuantImPy 0.2.6 measures the same quantities as M1 = S/8, M2 = H/(2π²) and M3 = 3χ/(4π). For cubic voxels the
     surface here is the same estimator, and the tests hold the two together. It is not called here because it refuses
     voxels below 1, its mean curvature overflows to about 10¹⁹ where a phase is mostly concave (as pores are), its
@@ -137,6 +143,8 @@ def minkowski(
     ----------
     .. [1] J. Ohser and F. Mücklich, Statistical Analysis of Microstructures in Materials Science, Wiley 2000,
        chapters 4 and 5.
+    .. [2] J. Ohser, W. Nagel, K. Schladitz, "Miles formulae for Boolean models observed on lattices", Image Anal.
+       Stereol. 28 (2009) 77.
     """
     inside = as_mask(mask)
     voxel = as_voxel_size(voxel_size_um, mask)
