@@ -4,7 +4,7 @@ from synth.blender import blender_stack
 from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
 from synth.gaussian import correlation_function, gaussian_field
 from synth.gaussian_cuts import gaussian_phases
-from synth.materials import catalyst_layer, fibre_mat, redox_cell, secondary_particle, sofc_electrode
+from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
 from synth.porespy_adapter import porespy_structure
 from synth.recipes import build_structure, image_structure
 from synth.size_laws import frozen_distribution
@@ -30,6 +30,7 @@ __all__ = [
     "gaussian_level_set",
     "gaussian_phases",
     "gaussian_polygons",
+    "gdl_with_mpl",
     "image_structure",
     "intersection",
     "porespy_structure",

@@ -12,7 +12,7 @@ import numpy as np
 from launch import convert, to_plain
 from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
 from synth.gaussian_cuts import gaussian_phases
-from synth.materials import catalyst_layer, fibre_mat, redox_cell, secondary_particle, sofc_electrode
+from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
 from synth.porespy_adapter import PREFIX, porespy_structure
 from synth.spheres import sphere_pack
 from synth.structure import Structure
@@ -22,7 +22,7 @@ __all__ = ["GENERATORS", "MICROSCOPES", "build_structure", "draw_numbers", "imag
 GENERATORS: dict[str, Callable[..., Structure]] = {
     function.__name__: function
     for function in (
-        sphere_pack, gaussian_phases, catalyst_layer, fibre_mat, sofc_electrode, secondary_particle,
+        sphere_pack, gaussian_phases, catalyst_layer, fibre_mat, gdl_with_mpl, sofc_electrode, secondary_particle,
         redox_cell,
     )
 }  # fmt: skip

@@ -53,13 +53,14 @@ def render(structure: Any) -> np.ndarray:
     plotter.enable_anti_aliasing("ssaa")
     plotter.enable_ssao(radius=min(labels.shape) / 12)
     plotter.view_vector((1.0, 1.25, 0.85), viewup=(0, 0, 1))
-    plotter.camera.zoom(1.1)
+    plotter.camera.zoom(1.0)
     return np.asarray(plotter.screenshot(return_img=True))
 
 
 def without_corner(structure: Any) -> np.ndarray:
     """Return the labels with the corner that is next to the eye emptied."""
-    labels = structure.labels.copy()
+    # A microporous layer is looked at from its own side, where the cracks are.
+    labels = structure.labels[::-1].copy() if "MPL" in structure.phases else structure.labels.copy()
     if "membrane" in structure.phases:
         # A cell is open enough, and its membrane would lose a piece of no meaning.
         return labels

@@ -147,6 +147,34 @@ def test_impossible_recipe_is_refused_in_one_sentence(change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_generator_of_porespy_is_named_like_ours():
+    pytest.importorskip("porespy")
+    recipe = {"generator": "porespy.blobs", "shape": [24, 30, 28], "porosity": {"uniform": [0.3, 0.5]}}
+    built = build_structure(recipe, seed=1)
+    assert built.shape == (24, 30, 28)
+    assert 0.3 <= built.recipe["porosity"] <= 0.5
+    # Blobs are cut from a smoothed noise made uniform, so that the fraction below the porosity is the porosity.
+    assert built.truth["porosity"] == pytest.approx(built.recipe["porosity"], abs=0.02)
+    assert np.array_equal(build_structure(built.recipe, seed=1).labels, built.labels)
+    for change, message in [
+        ({"generator": "porespy.blob"}, "PoreSpy has no generator"),
+        ({"blobbiness": 2}, "no argument 'blobbiness'"),
+        ({"porosity": 2}, "porosity is 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            build_structure(recipe | change, seed=1)
+    with pytest.raises(ValueError, match="needs 'shape'"):
+        build_structure({"generator": "porespy.blobs"}, seed=1)
+
+
+def test_parameters_of_a_distribution_may_be_drawn():
+    law = {"name": "gamma", "a": 9, "scale": {"uniform": [0.5, 1.0]}}
+    built = build_structure(PACK | {"shape": [24, 24, 24], "diameter_vox": law}, seed=2)
+    assert built.recipe["diameter_vox"].keys() == {"name", "a", "loc", "scale"}
+    assert 0.5 <= built.recipe["diameter_vox"]["scale"] <= 1.0
+    assert np.array_equal(build_structure(built.recipe, seed=2).labels, built.labels)
+
+
 def test_missing_argument_is_named():
     with pytest.raises(ValueError, match="'sphere_pack' needs 'porosity'"):
         build_structure({k: v for k, v in PACK.items() if k != "porosity"}, seed=0)
