@@ -10,6 +10,7 @@ import yaml
 
 import synth
 from launch import convert
+from synth import threads
 from synth.recipes import GENERATORS
 
 SHAPE = (40, 48, 56)
@@ -52,6 +53,19 @@ def test_seed_decides_labels_and_truth(name):
     assert first.labels.tobytes() == again.labels.tobytes()
     assert same(first.truth, again.truth)
     assert first.labels.tobytes() != other.labels.tobytes()
+
+
+@names
+def test_bytes_do_not_depend_on_threads(name, monkeypatch):
+    monkeypatch.setattr(threads, "SMALLEST_SLAB", 2000)
+    made = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "thread_count", lambda n=count: n)
+        assert len(threads.slabs(SHAPE)) == count
+        made.append(make(name))
+    assert made[0].labels.tobytes() == made[1].labels.tobytes() == made[2].labels.tobytes()
+    assert same(made[0].truth, made[1].truth)
+    assert same(made[0].truth, made[2].truth)
 
 
 @names
