@@ -14,6 +14,10 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES, PICTURES = ROOT / "configs" / "materials", ROOT / "docs" / "images" / "gallery"
 SIDE = 720
+SHOWN = (
+    "catalyst_layer", "gdl_with_mpl", "carbon_paper", "carbon_felt",
+    "sofc_three_phase", "secondary_particle", "redox_cell", "sphere_pack",
+)  # fmt: skip
 COLOURS = {
     "pore": "#10151c", "electrolyte": "#1d3557", "outside": "#e9ecef",
     "solid": "#c9a46a", "carbon": "#5f6670", "ionomer": "#4fa3d1", "fibre": "#6b7280", "binder": "#c58b3a",
@@ -36,6 +40,20 @@ def main() -> None:
         picture = np.hstack([render(structure), slice_picture(structure)])
         save(picture, PICTURES / f"{path.stem}.png")
         print(path.stem, structure.phases, np.round(structure.truth["fractions"], 4), flush=True)
+    montage()
+
+
+def montage() -> None:
+    """Write the 3-D views of some materials side by side, for the README."""
+    from PIL import Image
+
+    tile = 300
+    sheet = Image.new("RGB", (tile * 4, tile * 2), "white")
+    for i, name in enumerate(SHOWN):
+        with Image.open(PICTURES / f"{name}.png") as picture:
+            view = picture.convert("RGB").crop((0, 0, SIDE, SIDE)).resize((tile, tile), Image.Resampling.LANCZOS)
+        sheet.paste(view, (i % 4 * tile, i // 4 * tile))
+    save(np.asarray(sheet), PICTURES.parent / "materials.png")
 
 
 def render(structure: Any) -> np.ndarray:
