@@ -7,7 +7,7 @@ import numpy as np
 
 from synth.radius_laws import RadiusLaw
 
-__all__ = ["HardSpheres", "find_pairs", "pack_hard_spheres"]
+__all__ = ["HardSpheres", "find_pairs", "mean_volume", "pack_hard_spheres"]
 
 # Places that a ball tries before it is put anywhere and left to the relaxation.
 TRIES = 200
@@ -16,6 +16,8 @@ TRIES = 200
 SKIN = 0.3
 # An overlap, in units of the sum of the radii, that is taken off the radii at the end.
 CONTACT = 1e-4
+# Balls drawn to learn their mean volume.
+SAMPLE = 4096
 # A pack is jammed if its energy falls by less than this share in so many steps.
 PLATEAU, PLATEAU_STEPS, MOST_STEPS = 0.2, 500, 8000
 # Each step goes this far along the forces (springs of stiffness 1) and keeps this share of the step before.
@@ -67,9 +69,15 @@ def pack_hard_spheres(
     while not relaxed:
         overlap = _relax(centres, radii, sides, *grid)
         relaxed = overlap <= CONTACT
-        # The mean overlap of a jammed pack tells how far beyond jamming it is.
-        radii = radii * (1 - (CONTACT if relaxed else max(0.001, 0.5 * overlap)))
+        # A jammed pack is beyond jamming by about 1.4 to 2 times its mean overlap.
+        radii = radii * (1 - (CONTACT if relaxed else max(0.001, overlap)))
     return HardSpheres(centres % sides, radii, sides, float(4 / 3 * np.pi * (radii**3).sum()) / volume)
+
+
+def mean_volume(sides: np.ndarray, law: RadiusLaw, rng: np.random.Generator) -> float:
+    """Estimate the mean volume of the balls of a law that `pack_hard_spheres` takes."""
+    radii = law.draw(SAMPLE, rng)
+    return float(4 / 3 * np.pi * np.mean(radii[radii <= np.min(sides) / 4] ** 3))
 
 
 def find_pairs(centres: np.ndarray, radii: np.ndarray, sides: np.ndarray, *, reach: float) -> np.ndarray:
@@ -89,7 +97,8 @@ def _draw_radii(law: RadiusLaw, volume: float, largest: float, rng: np.random.Ge
     radii = np.empty(0)
     while 4 / 3 * np.pi * (radii**3).sum() < volume:
         short = volume - 4 / 3 * np.pi * (radii**3).sum()
-        drawn = law.draw(int(short / (4 / 3 * np.pi * law.moment(3))) + 16, rng)
+        # The mean volume may lie in a tail that is cut off.
+        drawn = law.draw(max(int(short / (4 / 3 * np.pi * law.moment(3))) + 16, len(radii) // 2), rng)
         radii = np.concatenate([radii, drawn[drawn <= largest]])
     volumes = 4 / 3 * np.pi * np.cumsum(radii**3)
     # One ball more or less, whichever needs the smaller change of all radii; at least one.

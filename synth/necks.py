@@ -11,7 +11,7 @@ __all__ = ["stamp_necks"]
 
 
 def stamp_necks(labels: np.ndarray, centres: np.ndarray, radii: np.ndarray, pairs: np.ndarray, *, neck: float) -> int:
-    """Fill the waist between pairs of balls, in place, wherever `labels` is 0.
+    """Fill the waist between pairs of balls that have been stamped, in place, wherever `labels` is 0.
 
     The neck's outline is an arc that touches both balls, so that its surface goes over into theirs without an edge:
     a point is in the neck if it lies in the triangle of the two centres and the arc's, and outside the arc's circle.
@@ -80,15 +80,27 @@ def _stamp_necks(labels: Any, centres: Any, radii: Any, pairs: Any, neck: float)
         distance = np.sqrt(np.sum(axis * axis))
         arc = _arc(radii[i], radii[j], distance, neck * min(radii[i], radii[j]))
         if arc[0] > 0:
-            changed += _stamp_neck(labels, centres[i], axis / distance, distance, arc)
+            changed += _stamp_neck(
+                labels, centres[i], axis / distance, distance, arc, _reach(radii[i], radii[j], distance, arc)
+            )
     return changed
 
 
 @numba.njit(cache=True, nogil=True)
-def _stamp_neck(labels: Any, start: Any, direction: Any, distance: float, arc: Any) -> int:
+def _reach(r1: float, r2: float, distance: float, arc: Any) -> float:
+    """Return how far the neck goes, outside the balls, from the foot of its arc's centre on the axis."""
+    rho, along, away = arc
+    # Three circles bound it from outside, so that its corners are farthest: where they touch, and on the axis.
+    first, second = r1 / (r1 + rho), r2 / (r2 + rho)
+    touching = max(
+        np.hypot((1 - first) * along, first * away), np.hypot((1 - second) * (distance - along), second * away)
+    )
+    return max(touching, abs(along - r1), abs(distance - along - r2))
+
+
+@numba.njit(cache=True, nogil=True)
+def _stamp_neck(labels: Any, start: Any, direction: Any, distance: float, arc: Any, reach: float) -> int:
     middle = start + arc[1] * direction
-    # Farthest point of the neck from the foot of the arc's centre.
-    reach = np.sqrt(max(arc[1], distance - arc[1]) ** 2 + arc[2] ** 2)
     z0, z1 = span(middle[0], reach, labels.shape[0], False)
     y0, y1 = span(middle[1], reach, labels.shape[1], False)
     x0, x1 = span(middle[2], reach, labels.shape[2], False)

@@ -12,16 +12,18 @@ __all__ = ["Filled", "draw_agglomerates", "draw_balls", "fill_with_balls"]
 
 BATCH = 1024
 # A box counts as full if balls of so many times its volume have covered less than this share of what was missing.
-ROUND, LEAST_GAIN = 5, 0.001
+ROUND, LEAST_GAIN = 20, 0.001
 
 Shape = tuple[int, int, int]
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
+Holds = Callable[[np.ndarray], np.ndarray]
 
 
 class Filled(NamedTuple):
     """What `fill_with_balls` has done: voxels covered, and the balls that covered one or more, in their order."""
 
     solid: int
+    number: int
     centres: np.ndarray
     radii: np.ndarray
 
@@ -37,7 +39,7 @@ def draw_balls(shape: Shape, law: RadiusLaw, *, periodic: bool, rng: np.random.G
 
 def draw_agglomerates(
     shape: Shape, law: RadiusLaw, *, fraction: float, margin: int, periodic: bool, rng: np.random.Generator
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Holds:
     """Draw large balls that take `fraction` of space, and return a function that tells which points they hold.
 
     They are a Boolean model themselves, of random number. Points may lie up to `margin` voxels outside the box.
@@ -56,16 +58,26 @@ def draw_agglomerates(
     return lambda points: inside[tuple(np.clip(np.floor(points + margin).astype(int), 0, last).T)] > 0
 
 
-def fill_with_balls(labels: np.ndarray, batches: Batches, *, target: int, tolerance: int, periodic: bool) -> Filled:
+def fill_with_balls(
+    labels: np.ndarray, batches: Batches, *, target: int, tolerance: int, periodic: bool,
+    holds: Holds | None = None, keep: bool = False,
+) -> Filled:  # fmt: skip
     """Stamp balls, in the order in which they come, until `target` voxels of `labels` are solid.
+
+    Balls whose centres `holds` refuses are left out. Without `keep`, those that covered a voxel are only counted.
 
     The ball that would cover too much is made as small as the target asks for. To draw it again until it fits would
     favour balls that lie half outside, and so leave the border denser than the inside.
     """
-    solid, kept = 0, []
+    solid, number, kept = 0, 0, [(np.empty((0, 3)), np.empty(0))]
     spent, before = 0.0, 0
     while target - solid > tolerance:
         centres, radii = next(batches)
+        # Refused balls count too: they are as many as the others allow.
+        spent += float(np.minimum(4.19 * radii**3, labels.size).sum())
+        if holds is not None:
+            held = holds(centres)
+            centres, radii = centres[held], radii[held]
         first = 0
         while first < len(radii) and target - solid > tolerance:
             # As many at once as cannot overshoot; their order does not matter then.
@@ -75,18 +87,14 @@ def fill_with_balls(labels: np.ndarray, batches: Batches, *, target: int, tolera
             if bounds[0] > target - solid:
                 radii[first] = _fitting_radius(labels, centres[first], radii[first], target - solid, periodic)
             covered, useful = stamp_all(labels, centres[chosen], radii[chosen], periodic=periodic)
-            kept.append((centres[chosen][useful], radii[chosen][useful]))
-            solid, first = solid + covered, first + count
-            spent += float(bounds[count - 1])
-        # Even a batch of which nothing is left counts.
-        spent += BATCH
+            if keep:
+                kept.append((centres[chosen][useful], radii[chosen][useful]))
+            solid, number, first = solid + covered, number + int(np.count_nonzero(useful)), first + count
         if spent > ROUND * labels.size:
             if solid - before < LEAST_GAIN * (target - solid):
                 break
             spent, before = 0.0, solid
-    if not kept:
-        return Filled(0, np.empty((0, 3)), np.empty(0))
-    return Filled(solid, *(np.concatenate(part) for part in zip(*kept, strict=True)))
+    return Filled(solid, number, *(np.concatenate(part) for part in zip(*kept, strict=True)))
 
 
 def _fitting_radius(labels: np.ndarray, centre: np.ndarray, radius: float, gap: int, periodic: bool) -> float:

@@ -9,13 +9,13 @@ import numpy as np
 from scipy.stats.distributions import rv_frozen
 
 from synth.expectations import describe_expected
-from synth.hard_spheres import HardSpheres, find_pairs, pack_hard_spheres
+from synth.hard_spheres import HardSpheres, find_pairs, mean_volume, pack_hard_spheres
 from synth.necks import stamp_necks
 from synth.overlapping_spheres import draw_agglomerates, draw_balls, fill_with_balls
 from synth.radius_laws import LognormalRadii, RadiusLaw, radius_law
 from synth.stamping import BISECTIONS, span, stamp_all
 from synth.structure import Structure, check_shape, with_fractions
-from synth.truth import boolean_model
+from synth.truth import ClosedForm, boolean_model
 
 __all__ = ["sphere_pack"]
 
@@ -23,7 +23,14 @@ POROSITY_TOLERANCE = 1e-4
 # Balls that are nearer than this, in units of the sum of their radii, are joined by a neck.
 NECK_REACH = 0.05
 # Packs are made denser than asked for by this and then shrunk; each further try doubles it.
-EXCESS, TRIES, WINDOWS = 0.004, 5, 6
+EXCESS, TRIES = 0.004, 5
+# Windows of a pack that are looked at for one with the wanted solid, or less than this share more: as many as make
+# up so many voxels, within bounds.
+WINDOWS, WINDOW_VOXELS, CLOSE = (6, 48), 2**22, 0.01
+# More solid than EASY is first tried in a box for so many balls, whose porosity is good to PILOT_ERROR.
+EASY, PILOT, PILOT_ERROR = 0.55, 1500, 0.02
+MOST_SPHERES, MOST_HARD_SPHERES = 2**28, 2**22
+NO_PAIRS = np.empty((0, 2), int)
 
 Shape = tuple[int, int, int]
 
@@ -184,7 +191,10 @@ def _check_options(shape: Shape, neck: float, agglomerate_vox: float | None, *, 
 def _overlapping(
     wanted: _Wanted, law: RadiusLaw, clusters: tuple[RadiusLaw, float] | None, rng: np.random.Generator
 ) -> _Pack:
+    smaller = min(4 / 3 * np.pi * law.moment(3), float(wanted.n_voxels))
+    _check_number(-np.log(wanted.porosity) * wanted.n_voxels / smaller, MOST_SPHERES)
     batches = draw_balls(wanted.shape, law, periodic=wanted.periodic, rng=rng)
+    holds, what = None, "these spheres"
     if clusters is not None:
         holds = draw_agglomerates(
             wanted.shape,
@@ -194,15 +204,23 @@ def _overlapping(
             periodic=wanted.periodic,
             rng=rng,
         )
-        batches = ((c[kept], r[kept]) for c, r in batches for kept in [holds(c)])
+        what = f"spheres in agglomerates that take {clusters[1]:g} of space"
     labels = np.zeros(wanted.shape, np.uint8)
-    filled = fill_with_balls(labels, batches, target=wanted.solid, tolerance=wanted.tolerance, periodic=wanted.periodic)
+    filled = fill_with_balls(
+        labels,
+        batches,
+        target=wanted.solid,
+        tolerance=wanted.tolerance,
+        periodic=wanted.periodic,
+        holds=holds,
+        keep=wanted.neck > 0,
+    )
     if abs(filled.solid - wanted.solid) > wanted.tolerance:
-        raise ValueError(_missed(wanted, 1 - filled.solid / wanted.n_voxels, "these spheres"))
+        raise ValueError(_missed(wanted, 1 - filled.solid / wanted.n_voxels, what))
     if wanted.neck > 0:
         labels, n = _with_necks(wanted, filled.centres, filled.radii)
         return _Pack(labels, {"n_spheres": n})
-    truth: dict[str, Any] = {"n_spheres": len(filled.radii)}
+    truth: dict[str, Any] = {"n_spheres": filled.number}
     if clusters is None:
         model = boolean_model(wanted.porosity, **law.describe())
         truth["expected"] = describe_expected({"solid": model.solid, "pore": model.pore})
@@ -236,78 +254,113 @@ def _with_necks(wanted: _Wanted, centres: np.ndarray, radii: np.ndarray) -> tupl
 
 
 def _hard(wanted: _Wanted, law: RadiusLaw, rng: np.random.Generator) -> _Pack:
-    """Pack more densely than asked for, then shrink all balls by one factor."""
-    sides = np.array(wanted.shape, float)
-    if not wanted.periodic:
-        # So that the window's opposite faces are not neighbours.
-        sides += 4 * law.median
+    """Pack hard spheres; where that is hopeless, a small box tells so in short time."""
+    volume = mean_volume(_sides(wanted, law), law, rng)
+    number = (1 - wanted.porosity) * float(np.prod(_sides(wanted, law))) / volume
+    _check_number(number, MOST_HARD_SPHERES)
+    if number > 2 * PILOT and wanted.porosity < 1 - EASY:
+        pilot = wanted._replace(shape=_smaller(wanted, PILOT / number), periodic=True)
+        pack, reached = _try_hard(pilot, law, rng)
+        if pack is None and reached > wanted.porosity + PILOT_ERROR:
+            raise ValueError(_missed(wanted, reached, "spheres that do not overlap"))
+    pack, reached = _try_hard(wanted, law, rng)
+    if pack is None:
+        raise ValueError(_missed(wanted, reached, "spheres that do not overlap"))
+    return pack
+
+
+def _sides(wanted: _Wanted, law: RadiusLaw) -> np.ndarray:
+    # So that the window's opposite faces are not neighbours.
+    return np.array(wanted.shape, float) + (0.0 if wanted.periodic else 4 * law.median)
+
+
+def _smaller(wanted: _Wanted, share: float) -> Shape:
+    """Return a box of that share of the voxels, as nearly a cube as the wanted one allows."""
+    left, sides = share * wanted.n_voxels, np.ones(3, int)
+    for k, axis in enumerate(np.argsort(wanted.shape, kind="stable")):
+        sides[axis] = max(1, min(wanted.shape[axis], round(left ** (1 / (3 - k)))))
+        left /= sides[axis]
+    return tuple(sides.tolist())
+
+
+def _try_hard(wanted: _Wanted, law: RadiusLaw, rng: np.random.Generator) -> tuple[_Pack | None, float]:
+    """Pack more densely than asked for, then shrink all balls by one factor; return also the porosity reached."""
     # Necks take their part of the solid; how much is learnt by trying.
-    share, excess, reached = (1 - wanted.porosity) * (0.9 if wanted.neck else 1.0), EXCESS, 1.0
+    share, excess, reached = (1 - wanted.porosity) * (0.9 if wanted.neck else 1.0), EXCESS, 0
     for _ in range(TRIES):
-        pack = pack_hard_spheres(sides, law, solid=share, excess=excess, rng=rng)
-        for _ in range(1 if wanted.periodic else WINDOWS):
-            origin = np.zeros(3) if wanted.periodic else rng.random(3) * sides
-            balls = _images((pack.centres - origin) % sides, pack.radii, sides, wanted.shape, wrap=True)
-            factor, solid = _shrink_joined(wanted, balls) if wanted.neck else _shrink(wanted, balls)
-            reached = min(reached, 1 - solid / wanted.n_voxels)
+        pack = pack_hard_spheres(_sides(wanted, law), law, solid=share, excess=excess, rng=rng)
+        balls, solid = _choose_window(wanted, pack, rng)
+        enough = solid >= wanted.solid - wanted.tolerance
+        if enough:
+            factor = _shrink_joined(wanted, balls) if wanted.neck else _shrink(wanted, balls)
             if factor is not None:
-                return _finish_hard(wanted, pack, balls, factor)
-        if pack.solid < share * (1 + excess) * 0.999:
-            break
+                return _finish_hard(wanted, pack, balls, factor), wanted.porosity
+        else:
+            reached = max(reached, solid)
+            if pack.solid < share * (1 + excess) * 0.999:
+                break
         if wanted.neck:
-            share *= float(np.clip(wanted.solid / solid, 0.8, 1.2))
+            share *= float(np.clip(wanted.solid / max(solid, 1), 0.8, 1.2))
         else:
             excess *= 2
-    raise ValueError(_missed(wanted, reached, "spheres that do not overlap"))
+    return None, 1 - reached / wanted.n_voxels
+
+
+def _choose_window(wanted: _Wanted, pack: HardSpheres, rng: np.random.Generator) -> tuple["_Balls", int]:
+    """Return the balls of the window that has the least solid too much, or the most if all have too little.
+
+    To take the first that has enough would favour windows with balls in their middle, where they count in full.
+    """
+    windows: list[tuple[int, _Balls]] = []
+    for _ in range(int(np.clip(WINDOW_VOXELS // wanted.n_voxels, *WINDOWS))):
+        origin = rng.random(3) * pack.sides
+        balls = _images((pack.centres - origin) % pack.sides, pack.radii, pack.sides, wanted.shape, wrap=True)
+        pairs = _pairs(balls) if wanted.neck else NO_PAIRS
+        windows.append((int(np.count_nonzero(_render(wanted, balls, 1.0, pairs))) - wanted.solid, balls))
+        if 0 <= windows[-1][0] <= CLOSE * wanted.solid:
+            break
+    excess, balls = min(windows, key=lambda window: (window[0] < -wanted.tolerance, abs(window[0])))
+    return balls, wanted.solid + excess
 
 
 def _finish_hard(wanted: _Wanted, pack: HardSpheres, balls: "_Balls", factor: float) -> _Pack:
     radii = factor * pack.radii
-    pairs = _pairs(balls) if wanted.neck else np.empty((0, 2), int)
+    pairs = _pairs(balls) if wanted.neck else NO_PAIRS
     labels = np.zeros(wanted.shape, np.uint8)
     _, useful = stamp_all(labels, balls.centres, factor * balls.radii)
     stamp_necks(labels, balls.centres, factor * balls.radii, pairs, neck=wanted.neck)
-    truth: dict[str, Any] = {"n_spheres": len(np.unique(balls.order[useful])), "median_diameter": 2 * np.median(radii)}
+    truth: dict[str, Any] = {
+        "n_spheres": len(np.unique(balls.order[useful])),
+        "median_diameter": 2 * float(np.median(radii)),
+    }
     if wanted.neck == 0:
         # Per volume of the pack of which the box shows a window, or all.
-        volume = float(np.prod(pack.sides))
-        truth["expected"] = {
-            "solid": {
-                "volume_fraction": 4 / 3 * np.pi * np.sum(radii**3) / volume,
-                "specific_surface": 4 * np.pi * np.sum(radii**2) / volume,
-                "mean_curvature": 4 * np.pi * np.sum(radii) / volume,
-                "euler_density": len(radii) / volume,
-            }
-        }
+        first, second, third = (float(np.sum(radii**k)) / float(np.prod(pack.sides)) for k in (1, 2, 3))
+        number = len(radii) / float(np.prod(pack.sides))
+        solid = ClosedForm(4 / 3 * np.pi * third, 4 * np.pi * second, 4 * np.pi * first, number)
+        truth["expected"] = {"solid": solid.densities(), "pore": solid.complement().densities()}
     return _Pack(labels, truth)
 
 
-def _shrink(wanted: _Wanted, balls: "_Balls") -> tuple[float | None, int]:
-    """Return the factor for all radii that leaves the wanted porosity, or None, and the solid voxels before."""
+def _shrink(wanted: _Wanted, balls: "_Balls") -> float:
+    """Return the factor for all radii that leaves the wanted porosity."""
     for low in (0.97, 0.8, 0.0):
         always, ratios = _ratios(wanted.shape, balls.centres, balls.radii, low)
-        solid = always + len(ratios)
-        if solid < wanted.solid - wanted.tolerance:
-            return None, solid
         if always <= wanted.solid:
             break
     # A voxel turns solid when the factor reaches its distance in units of the radius; balls do not share voxels.
     number = min(wanted.solid - always, len(ratios))
-    return (float(np.partition(ratios, number - 1)[number - 1]) if number else low), solid
+    return float(np.partition(ratios, number - 1)[number - 1]) if number else low
 
 
-def _shrink_joined(wanted: _Wanted, balls: "_Balls") -> tuple[float | None, int]:
-    """Do the same where necks join the balls."""
+def _shrink_joined(wanted: _Wanted, balls: "_Balls") -> float | None:
+    """Do the same where necks join the balls, or return None if they would be shrunk by more than a tenth."""
     pairs = _pairs(balls)
 
-    def solid(factor: float) -> int:
-        return int(np.count_nonzero(_render(wanted, balls, factor, pairs)))
+    def fits(factor: float) -> bool:
+        return int(np.count_nonzero(_render(wanted, balls, factor, pairs))) <= wanted.solid
 
-    for factor, wrong in ((1.0, np.less), (0.9, np.greater)):
-        count = solid(factor)
-        if wrong(count, wanted.solid):
-            return None, count
-    return _bisect(lambda factor: solid(factor) <= wanted.solid, 0.9, 1.0), wanted.solid
+    return _bisect(fits, 0.9, 1.0) if fits(0.9) else None
 
 
 # Both
@@ -335,6 +388,8 @@ def _images(centres: np.ndarray, radii: np.ndarray, sides: np.ndarray, shape: Sh
 
 def _pairs(balls: _Balls) -> np.ndarray:
     """List the pairs of balls that a neck joins."""
+    if len(balls.radii) < 2:
+        return NO_PAIRS
     order = np.argsort(-balls.radii, kind="stable")
     low, room = balls.centres.min(axis=0, initial=0), 3 * balls.radii.max(initial=1)
     sides = balls.centres.max(axis=0, initial=0) - low + room
@@ -366,6 +421,14 @@ def _missed(wanted: _Wanted, reached: float, what: str) -> str:
         f"porosity {wanted.porosity:g} cannot be reached by {what}; this pack ended at {reached:.4f}: "
         "ask for more, or change the spheres"
     )
+
+
+def _check_number(number: float, most: int) -> None:
+    if number > most:
+        raise ValueError(
+            f"about {number:.2g} spheres would be needed; at most {most:.2g} are made: "
+            "give a larger diameter_vox or a smaller box"
+        )
 
 
 @numba.njit(cache=True, nogil=True)
