@@ -63,7 +63,7 @@ def pack_hard_spheres(
     .. [1] C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Phys. Rev. E 68 (2003) 011306.
     """
     volume = float(np.prod(sides))
-    radii = _draw_radii(law, solid * volume, float(np.min(sides)) / 4, rng) * (1 + excess) ** (1 / 3)
+    radii = _draw_radii(law, solid * volume, _largest(sides), rng) * (1 + excess) ** (1 / 3)
     grid = _grid(radii, sides, SKIN * float(radii.mean()))
     centres, relaxed = _add_sequentially(radii, sides, *grid, rng)
     while not relaxed:
@@ -77,7 +77,7 @@ def pack_hard_spheres(
 def mean_volume(sides: np.ndarray, law: RadiusLaw, rng: np.random.Generator) -> float:
     """Estimate the mean volume of the balls of a law that `pack_hard_spheres` takes."""
     radii = law.draw(SAMPLE, rng)
-    return float(4 / 3 * np.pi * np.mean(radii[radii <= np.min(sides) / 4] ** 3))
+    return float(4 / 3 * np.pi * np.mean(radii[radii <= _largest(sides)] ** 3))
 
 
 def find_pairs(centres: np.ndarray, radii: np.ndarray, sides: np.ndarray, *, reach: float) -> np.ndarray:
@@ -90,6 +90,11 @@ def find_pairs(centres: np.ndarray, radii: np.ndarray, sides: np.ndarray, *, rea
     apart = np.minimum(apart, sides - apart)
     near = np.sqrt((apart**2).sum(axis=1)) < (1 + reach) * radii[pairs].sum(axis=1)
     return pairs[near]
+
+
+def _largest(sides: np.ndarray) -> float:
+    # Rounding must not refuse a law of equal radii of just that size.
+    return float(np.min(sides)) / 4 * (1 + 1e-9)
 
 
 def _draw_radii(law: RadiusLaw, volume: float, largest: float, rng: np.random.Generator) -> np.ndarray:

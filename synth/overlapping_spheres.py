@@ -20,7 +20,7 @@ Holds = Callable[[np.ndarray], np.ndarray]
 
 
 class Filled(NamedTuple):
-    """What `fill_with_balls` has done: voxels covered, and the balls that covered one or more, in their order."""
+    """What `fill_with_balls` has done: voxels covered, how many balls covered one or more, and the balls kept."""
 
     solid: int
     number: int
@@ -64,7 +64,7 @@ def fill_with_balls(
 ) -> Filled:  # fmt: skip
     """Stamp balls, in the order in which they come, until `target` voxels of `labels` are solid.
 
-    Balls whose centres `holds` refuses are left out. Without `keep`, those that covered a voxel are only counted.
+    Balls whose centres `holds` refuses are left out. With `keep` all others are returned, in their order.
 
     The ball that would cover too much is made as small as the target asks for. To draw it again until it fits would
     favour balls that lie half outside, and so leave the border denser than the inside.
@@ -88,7 +88,7 @@ def fill_with_balls(
                 radii[first] = _fitting_radius(labels, centres[first], radii[first], target - solid, periodic)
             covered, useful = stamp_all(labels, centres[chosen], radii[chosen], periodic=periodic)
             if keep:
-                kept.append((centres[chosen][useful], radii[chosen][useful]))
+                kept.append((centres[chosen].copy(), radii[chosen].copy()))
             solid, number, first = solid + covered, number + int(np.count_nonzero(useful)), first + count
         if spent > ROUND * labels.size:
             if solid - before < LEAST_GAIN * (target - solid):

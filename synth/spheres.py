@@ -67,7 +67,8 @@ def sphere_pack(
         True is the Boolean model: spheres are placed independently. False is a packing of hard spheres: random
         sequential addition as far as it goes, then a relaxation in which spheres push each other away, up to random
         close packing (0.64 solid for equal spheres). All diameters are then multiplied by one factor near 1, by which
-        the porosity is met, and none is more than half the box's shortest side.
+        the porosity is met, and none is drawn wider than half the box's
+        shortest side (where not periodic, of the box grown by twice the median).
     periodic : bool
         Let spheres leave on one side and enter on the other. Otherwise the box is a window of a larger sample, so
         that its border is no different from the inside: centres also lie outside.
@@ -108,8 +109,14 @@ def sphere_pack(
     .. [2] C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Phys. Rev. E 68 (2003) 011306.
     """
     shape = check_shape(shape)
+    porosity, diameter_vox, sigma = _plain(porosity), _plain(diameter_vox), _plain(sigma)
+    neck, agglomerate_vox = _plain(neck), _plain(agglomerate_vox)
+    agglomerate_fraction = _plain(agglomerate_fraction)
+    overlap, periodic = bool(overlap), bool(periodic)
     law = _check_arguments(shape, porosity, diameter_vox, sigma=sigma, overlap=overlap, periodic=periodic)
     _check_options(shape, neck, agglomerate_vox, fraction=agglomerate_fraction, overlap=overlap)
+    if agglomerate_vox is not None:
+        radius_law(agglomerate_vox, sigma)
     rng = np.random.default_rng(rng)
     wanted = _Wanted(shape, porosity, periodic, neck)
     if overlap:
@@ -125,6 +132,11 @@ def sphere_pack(
         "agglomerate_vox": agglomerate_vox, "agglomerate_fraction": agglomerate_fraction,
     } | law.describe()  # fmt: skip
     return with_fractions(pack.labels, ("pore", "solid"), recipe=recipe, truth=pack.truth)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's own numbers, which have no place in a recipe, into Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class _Wanted(NamedTuple):
@@ -193,14 +205,19 @@ def _overlapping(
 ) -> _Pack:
     smaller = min(4 / 3 * np.pi * law.moment(3), float(wanted.n_voxels))
     _check_number(-np.log(wanted.porosity) * wanted.n_voxels / smaller, MOST_SPHERES)
-    batches = draw_balls(wanted.shape, law, periodic=wanted.periodic, rng=rng)
+    # Balls that do not reach into the box may have necks that do.
+    margin = int(np.ceil(2 * law.median)) if wanted.neck and not wanted.periodic else 0
+    z, y, x = (n + 2 * margin for n in wanted.shape)
+    batches = draw_balls((z, y, x), law, periodic=wanted.periodic, rng=rng)
+    if margin:
+        batches = ((centres - margin, radii) for centres, radii in batches)
     holds, what = None, "these spheres"
     if clusters is not None:
         holds = draw_agglomerates(
             wanted.shape,
             clusters[0],
             fraction=clusters[1],
-            margin=int(4 * law.median),
+            margin=int(4 * law.median) + margin,
             periodic=wanted.periodic,
             rng=rng,
         )
@@ -247,7 +264,11 @@ def _with_necks(wanted: _Wanted, centres: np.ndarray, radii: np.ndarray) -> tupl
         grown = balls._replace(radii=np.where(last, factor * balls.radii, balls.radii))
         return _render(wanted, grown, 1.0, pairs[latest == low], last, onto=before.copy())
 
-    return grow(_bisect(lambda f: np.count_nonzero(grow(f)) <= wanted.solid, 0.0, 1.0)), low + 1
+    factor = _bisect(lambda f: np.count_nonzero(grow(f)) <= wanted.solid, 0.0, 1.0)
+    chosen = balls.order <= low
+    shrunk = np.where(last, factor * balls.radii, balls.radii)[chosen]
+    _, useful = stamp_all(np.zeros(wanted.shape, np.uint8), balls.centres[chosen], shrunk)
+    return grow(factor), len(np.unique(balls.order[chosen][useful]))
 
 
 # Spheres that may not overlap
@@ -259,7 +280,7 @@ def _hard(wanted: _Wanted, law: RadiusLaw, rng: np.random.Generator) -> _Pack:
     number = (1 - wanted.porosity) * float(np.prod(_sides(wanted, law))) / volume
     _check_number(number, MOST_HARD_SPHERES)
     if number > 2 * PILOT and wanted.porosity < 1 - EASY:
-        pilot = wanted._replace(shape=_smaller(wanted, PILOT / number), periodic=True)
+        pilot = wanted._replace(shape=_smaller(wanted, PILOT / number))
         pack, reached = _try_hard(pilot, law, rng)
         if pack is None and reached > wanted.porosity + PILOT_ERROR:
             raise ValueError(_missed(wanted, reached, "spheres that do not overlap"))

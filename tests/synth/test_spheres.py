@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -445,6 +446,14 @@ def test_necks_keep_the_porosity_and_join_the_balls(overlap, periodic):
     assert "expected" not in joined.truth
 
 
+def test_balls_beyond_the_window_have_necks_too(monkeypatch):
+    seen, pairs_of = [], spheres._pairs
+    monkeypatch.setattr(spheres, "_pairs", lambda balls: seen.append(balls) or pairs_of(balls))
+    sphere_pack((24, 26, 28), porosity=0.5, diameter_vox=8, sigma=0, neck=0.5, rng=0)
+    sides = np.array([24, 26, 28])
+    assert (distance_to_box(seen[0].centres, sides) > seen[0].radii).any()
+
+
 # Agglomerates and distributions
 
 
@@ -481,7 +490,7 @@ def test_agglomerates_take_their_share_of_space(periodic):
 
 def test_agglomerates_that_cannot_hold_the_solid_are_refused_with_what_they_hold():
     with pytest.raises(
-        ValueError, match=r"porosity 0.1 cannot be reached by these spheres; this pack ended at 0\.[3-7]"
+        ValueError, match=r"porosity 0.1 cannot be reached by spheres in agglomerates .* of space; .* ended at 0\.[3-7]"
     ):
         sphere_pack((40, 40, 40), porosity=0.1, diameter_vox=4, agglomerate_vox=16, agglomerate_fraction=0.3, rng=0)
 
@@ -554,6 +563,47 @@ def test_spheres_wider_than_a_periodic_box_end_in_bounded_time():
     assert porosity_of(pack) == pytest.approx(0.4, abs=1e-3)
 
 
+@pytest.mark.parametrize("overlap", [True, False])
+def test_numbers_of_numpy_make_a_plain_recipe(overlap):
+    arguments = {"porosity": np.float32(0.6), "diameter_vox": np.float32(7.3), "sigma": np.float32(0.2)}
+    pack = sphere_pack(tuple(np.array([24, 25, 26])), **arguments, overlap=np.bool_(overlap), rng=2)
+    recipe = json.loads(json.dumps(pack.recipe))
+    del recipe["generator"]
+    assert np.array_equal(sphere_pack(**recipe, rng=2).labels, pack.labels)
+    json.dumps(pack.truth)
+
+
+def test_no_ball_within_reach_has_no_neck():
+    for overlap in (True, False):
+        pack = sphere_pack((1, 1, 1), porosity=0.999, diameter_vox=0.5, sigma=0, neck=0.5, overlap=overlap, rng=1)
+        assert pack.truth["n_spheres"] == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (64, 64, 64)])
+def test_hopeless_hard_pack_is_refused_by_a_small_box(monkeypatch, shape):
+    sizes = []
+    pack = hard_spheres.pack_hard_spheres
+    monkeypatch.setattr(spheres, "pack_hard_spheres", lambda *a, **k: sizes.append(pack(*a, **k)) or sizes[-1])
+    monkeypatch.setattr(spheres, "PILOT", 300)
+    with pytest.raises(ValueError, match=r"cannot be reached by spheres that do not overlap; .* ended at 0\.[1-4]"):
+        sphere_pack(shape, porosity=0.05, diameter_vox=min(shape) / 12 + 0.9, overlap=False, rng=0)
+    assert len(sizes) == 1
+    assert len(sizes[0].radii) < 2000
+
+
+def test_equal_hard_spheres_of_half_the_box_are_drawn():
+    for side in range(3, 24):
+        pack = sphere_pack(
+            (side,) * 3, porosity=0.8, diameter_vox=side / 2, sigma=0, overlap=False, periodic=True, rng=side
+        )
+        assert porosity_of(pack) == pytest.approx(0.8, abs=1.6 / side**3)
+
+
+def test_boolean_model_of_spheres_below_a_voxel_is_reached():
+    pack = sphere_pack((6, 6, 6), porosity=0.7, diameter_vox=0.3, sigma=0, rng=0)
+    assert porosity_of(pack) == pytest.approx(0.7, abs=1.1 / 216)
+
+
 # Bad input
 
 
@@ -581,6 +631,9 @@ def test_spheres_wider_than_a_periodic_box_end_in_bounded_time():
         ({"agglomerate_vox": 11}, "agglomerate_vox is 11; give a number above 0 and at most 10"),
         ({"agglomerate_vox": 0.0}, "agglomerate_vox is 0.0; give"),
         ({"agglomerate_vox": 9, "overlap": False}, "for spheres that may overlap; leave it out"),
+        ({"diameter_vox": 1e-4}, "spheres would be needed; at most 2.7e.08 are made: give a larger diameter_vox"),
+        ({"diameter_vox": 0.01, "overlap": False}, "spheres would be needed; at most 4.2e.06 are made: give a larger"),
+        ({"diameter_vox": stats.norm(4, 0.5), "agglomerate_vox": 8, "sigma": -1.0}, "sigma is -1.0; give"),
         ({"agglomerate_fraction": 1.0}, "agglomerate_fraction is 1.0; give"),
         ({"shape": (10, 0, 10)}, r"shape is \(10, 0, 10\); give three positive whole numbers"),
         ({"shape": (10, 10)}, "give three positive whole numbers"),
