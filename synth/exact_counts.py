@@ -9,7 +9,10 @@ __all__ = ["check_fractions", "highest", "whole_counts"]
 
 def check_fractions(fractions: Sequence[float], *, name: str = "fractions") -> tuple[float, ...]:
     """Return `fractions` as floats that add up to 1, or raise ``ValueError``."""
-    values = np.atleast_1d(np.asarray(fractions, float))
+    try:
+        values = np.atleast_1d(np.asarray(fractions, float))
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all() or not ((values > 0) & (values < 1)).all():
         raise ValueError(f"{name} is {fractions!r}; give two or more numbers, each above 0 and below 1")
     if abs(values.sum() - 1) > 1e-6:

@@ -49,6 +49,8 @@ WORST_CHANGE = 0.02
 LONGEST = 8.0
 # Shorter than this many voxels is white noise, to the last digit.
 SHORTEST = 0.01
+# Shorter ones have slopes that no number holds.
+LEAST_LENGTH = 1e-6
 
 
 def correlation_function(name: str) -> Correlation:
@@ -192,8 +194,8 @@ def check_anisotropy(anisotropy: Any) -> tuple[float, float, float]:
 def check_length(shape: Shape, length_vox: Any, stretch: Sequence[float], *, longest: float) -> None:
     """Refuse a length that is no positive number or is longer than `longest` sides of the box."""
     value = np.asarray(length_vox)
-    if value.ndim != 0 or value.dtype.kind not in "iuf" or not 0 < value < np.inf:
-        raise ValueError(f"length_vox is {length_vox!r}; give a number of voxels above 0")
+    if value.ndim != 0 or value.dtype.kind not in "iuf" or not LEAST_LENGTH <= value < np.inf:
+        raise ValueError(f"length_vox is {length_vox!r}; give a number of voxels above 0, at least {LEAST_LENGTH:g}")
     most = min((longest * n / a for n, a in zip(shape, stretch, strict=True) if n > 1), default=np.inf)
     if value > most:
         raise ValueError(

@@ -12,7 +12,7 @@ from synth.gaussian import Shape, Waves, check_anisotropy, check_correlation, ch
 from synth.structure import Structure, check_shape, with_fractions
 from synth.threads import in_threads
 
-__all__ = ["gaussian_phases"]
+__all__ = ["cut_waves", "gaussian_phases"]
 
 RULES = ("truncated", "plurigaussian")
 # In sides of the box; a field of a longer correlation cannot show its statistics.
@@ -109,7 +109,7 @@ def gaussian_phases(
         if not thresholds:
             # Not before: drawing takes memory of its own.
             labels.fill(last)
-        thresholds += _cut(waves, labels, counts=counts, values=values)
+        thresholds += cut_waves(waves, labels, counts=counts, values=values)
     truth: dict[str, Any] = {"n_phases": len(wanted), "thresholds": thresholds}
     exact = [count / labels.size for count in wanted]
     forms = expect_gaussian_phases(exact, lengths, rule=rule, correlation=correlation, anisotropy=stretch)
@@ -152,7 +152,7 @@ def _check_names(phases: Any, n: int) -> tuple[str, ...]:
 
 def _check_rule(rule: Any, length_vox: Any, n_phases: int) -> list[float]:
     """Return the correlation length of each field."""
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"rule is {rule!r}; known are {', '.join(RULES)}")
     n_fields = 1 if rule == "truncated" else n_phases - 1
     if np.ndim(length_vox) == 0:
@@ -164,7 +164,7 @@ def _check_rule(rule: Any, length_vox: Any, n_phases: int) -> list[float]:
     return list(length_vox)
 
 
-def _cut(waves: Waves, labels: np.ndarray, *, counts: Sequence[int], values: Sequence[int]) -> list[float]:
+def cut_waves(waves: Waves, labels: np.ndarray, *, counts: Sequence[int], values: Sequence[int]) -> list[float]:
     """Share out the voxels that have the last of `values`, in the order of the field; return the thresholds."""
     among = values[-1]
     slabs = np.array_split(np.arange(len(labels)), min(len(labels), MOST_SLABS))

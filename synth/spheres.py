@@ -1,13 +1,13 @@
 """Packs of balls, overlapping or not, with necks and agglomerates where wanted."""
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from scipy.stats.distributions import rv_frozen
 
+from synth.arguments import as_number, as_numbers
 from synth.expectations import describe_expected
 from synth.hard_spheres import HardSpheres, find_pairs, mean_volume, pack_hard_spheres
 from synth.necks import stamp_necks
@@ -109,9 +109,13 @@ def sphere_pack(
     .. [2] C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Phys. Rev. E 68 (2003) 011306.
     """
     shape = check_shape(shape)
-    porosity, diameter_vox, sigma = _plain(porosity), _plain(diameter_vox), _plain(sigma)
-    neck, agglomerate_vox = _plain(neck), _plain(agglomerate_vox)
-    agglomerate_fraction = _plain(agglomerate_fraction)
+    numbers = {
+        "porosity": porosity, "sigma": sigma, "neck": neck,
+        "agglomerate_vox": agglomerate_vox, "agglomerate_fraction": agglomerate_fraction,
+    }  # fmt: skip
+    porosity, sigma, neck, agglomerate_vox, agglomerate_fraction = as_numbers(numbers).values()
+    if not isinstance(diameter_vox, Mapping | rv_frozen):
+        diameter_vox = as_number("diameter_vox", diameter_vox)
     overlap, periodic = bool(overlap), bool(periodic)
     law = _check_arguments(shape, porosity, diameter_vox, sigma=sigma, overlap=overlap, periodic=periodic)
     _check_options(shape, neck, agglomerate_vox, fraction=agglomerate_fraction, overlap=overlap)
@@ -132,11 +136,6 @@ def sphere_pack(
         "agglomerate_vox": agglomerate_vox, "agglomerate_fraction": agglomerate_fraction,
     } | law.describe()  # fmt: skip
     return with_fractions(pack.labels, ("pore", "solid"), recipe=recipe, truth=pack.truth)
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy's own numbers, which have no place in a recipe, into Python's."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 class _Wanted(NamedTuple):
@@ -172,8 +171,7 @@ def _check_arguments(
     advice = f"at most {longest:g}, " + (
         "the box's shortest side" if longest == min(shape) else "half the shortest side"
     )
-    by_law = isinstance(diameter_vox, Mapping | rv_frozen)
-    if not by_law and not (isinstance(diameter_vox, Real) and 0 < float(diameter_vox) <= longest):
+    if not isinstance(diameter_vox, Mapping | rv_frozen) and not 0 < diameter_vox <= longest:
         raise ValueError(f"diameter_vox is {diameter_vox!r}; give a number above 0 and {advice}")
     law = radius_law(diameter_vox, sigma)
     if 2 * law.median > longest:

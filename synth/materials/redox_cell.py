@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numba
 import numpy as np
 from scipy import ndimage
 
+from synth.arguments import as_number, as_numbers
 from synth.exact_counts import whole_counts
 from synth.fibres import Orientation, draw_fibres, fill_with_fibres
 from synth.gaussian import gaussian_field
@@ -25,6 +26,10 @@ GAP = 2
 MOST_BUBBLES = 200_000
 # Places tried for a bubble before its side counts as full.
 BATCH, PATIENCE = 64, 6000
+# Part of what was placed at random until it was full that can be placed again.
+SAFE = 0.6
+# Columns of the membrane are looked through by squares of so many.
+TILE = 16
 # Spread of the membrane's thickness, relative to its mean.
 UNEVEN = 0.12
 # A felt lies flat but is needled; its fibres bend over a few sides of the box.
@@ -125,7 +130,7 @@ def redox_cell(
     ------
     ValueError
         For impossible arguments, for a membrane that does not fit into the box, and for more bubbles than can be
-        kept apart: the message says which fraction was reached.
+        kept apart: the message says about which fraction can be reached.
 
     Notes
     -----
@@ -140,51 +145,57 @@ def redox_cell(
     .. [1] A. Colliard-Granero et al., "Advancing vanadium redox flow battery analysis: a deep learning approach for
        high-throughput 3D visualization and bubble quantification", Digital Discovery 4 (2025) 2724.
     """
-    recipe = {
-        "generator": "redox_cell", "shape": list(check_shape(shape)),
+    shape = check_shape(shape)
+    given = _check_bubbles({
         "membrane_thickness_vox": membrane_thickness_vox, "membrane_waviness_vox": membrane_waviness_vox,
         "membrane_wavelength_vox": membrane_wavelength_vox, "gasket_width_vox": gasket_width_vox,
         "gasket_height_vox": gasket_height_vox, "bubble_fraction": bubble_fraction, "n_bubbles": n_bubbles,
-        "bubble_diameter_vox": bubble_diameter_vox, "sigma": sigma, "elongation": np.atleast_1d(elongation).tolist(),
-        "flatness": np.atleast_1d(flatness).tolist(), "roughness": roughness, "touching": touching,
-        "crowding": crowding, "lower_share": lower_share, "fibre_fraction": fibre_fraction,
-        "fibre_diameter_vox": fibre_diameter_vox,
-    }  # fmt: skip
-    shape = check_shape(shape)
-    _check_bubbles(recipe)
+        "bubble_diameter_vox": bubble_diameter_vox, "sigma": sigma, "elongation": elongation, "flatness": flatness,
+        "roughness": roughness, "touching": touching, "crowding": crowding, "lower_share": lower_share,
+        "fibre_fraction": fibre_fraction, "fibre_diameter_vox": fibre_diameter_vox,
+    })  # fmt: skip
     rng = np.random.default_rng(rng)
-    cell = _Cell.draw(shape, recipe, rng)
-    labels = cell.labels
-    electrode = int(np.count_nonzero(labels == ELECTROLYTE))
-    _grow_fibres(labels, round(fibre_fraction * electrode), fibre_diameter_vox, rng)
-    volumes = _draw_volumes(cell, electrode, recipe, rng)
-    voxels = _place_bubbles(cell, volumes, recipe, rng)
-    phases = PHASES if fibre_fraction > 0 else PHASES[:-1]
-    return with_fractions(labels, phases, recipe=recipe, truth=_truth(cell, voxels))
+    cell = _Cell.draw(shape, given, rng)
+    electrode = int(np.count_nonzero(cell.labels == ELECTROLYTE))
+    _grow_fibres(cell.labels, round(given["fibre_fraction"] * electrode), given["fibre_diameter_vox"], rng)
+    volumes = _draw_volumes(cell, electrode, given, rng)
+    voxels = _place_bubbles(cell, volumes, given, rng)
+    phases = PHASES if given["fibre_fraction"] > 0 else PHASES[:-1]
+    recipe = {"generator": "redox_cell", "shape": list(shape), **given}
+    return with_fractions(cell.labels, phases, recipe=recipe, truth=_truth(cell, voxels))
 
 
-def _check_bubbles(given: dict[str, Any]) -> None:
+def _check_bubbles(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments as plain numbers; those that need the box are checked where it is known."""
+    ranges = {name: _as_range(name, raw[name]) for name in ("elongation", "flatness")}
+    given = {**raw, **as_numbers({name: value for name, value in raw.items() if name not in ranges}), **ranges}
     limits = {
         "sigma": (0, 1), "roughness": (0, 0.3), "touching": (0, 1), "crowding": (0, 1), "lower_share": (0, 1),
         "fibre_fraction": (0, 0.3),
     }  # fmt: skip
     for name, (low, high) in limits.items():
-        if not low <= given[name] <= high:
+        if given[name] is None or not low <= given[name] <= high:
             raise ValueError(f"{name} is {given[name]!r}; give a number from {low} to {high}")
-    if not 0 < given["bubble_fraction"] < 1:
+    if given["bubble_fraction"] is None or not 0 < given["bubble_fraction"] < 1:
         raise ValueError(f"bubble_fraction is {given['bubble_fraction']!r}; give a number above 0 and below 1")
-    for name in ("elongation", "flatness"):
-        if len(given[name]) != 2 or not 1 <= given[name][0] <= given[name][1] <= 4:
-            raise ValueError(f"{name} is {given[name]!r}; give a range (low, high) within 1 to 4")
-    count, diameter = given["n_bubbles"], given["bubble_diameter_vox"]
+    count, diameter, fibre = given["n_bubbles"], given["bubble_diameter_vox"], given["fibre_diameter_vox"]
     if count is not None and diameter is not None:
         raise ValueError("n_bubbles and bubble_diameter_vox were both given; the fraction allows only one of them")
-    if count is not None and not (isinstance(count, int | np.integer) and 1 <= count <= MOST_BUBBLES):
+    if count is not None and not (isinstance(count, int) and 1 <= count <= MOST_BUBBLES):
         raise ValueError(f"n_bubbles is {count!r}; give a whole number from 1 to {MOST_BUBBLES}")
     if diameter is not None and not 2.5 <= diameter < math.inf:
         raise ValueError(f"bubble_diameter_vox is {diameter!r}; give a number of 2.5 or more")
-    if not 1 <= given["fibre_diameter_vox"] < math.inf:
-        raise ValueError(f"fibre_diameter_vox is {given['fibre_diameter_vox']!r}; give a number of 1 or more")
+    if fibre is None or not 1 <= fibre < math.inf:
+        raise ValueError(f"fibre_diameter_vox is {fibre!r}; give a number of 1 or more")
+    return given
+
+
+def _as_range(name: str, value: Any) -> list[float]:
+    pair = value if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1 else ()
+    ends = [as_number(name, end) for end in pair]
+    if len(ends) != 2 or not 1 <= ends[0] <= ends[1] <= 4:
+        raise ValueError(f"{name} is {value!r}; give a range (low, high) within 1 to 4")
+    return ends
 
 
 @dataclass(frozen=True)
@@ -261,7 +272,10 @@ def _draw_membrane(
 def _bounded_map(shape: tuple[int, int, int], length: float, rng: np.random.Generator) -> np.ndarray:
     """Return a Gaussian field that is bent so that it stays between -3 and 3."""
     length = min(length, 4.0 * max(shape))
-    return 3 * np.tanh(gaussian_field(shape, length_vox=length, rng=rng) / 3)
+    # A strip that is narrow against the waves is cut from a wider map: the field asks for an eighth of their length.
+    z, y, x = (n if n == 1 else max(n, math.ceil(length / 8)) for n in shape)
+    field = gaussian_field((z, y, x), length_vox=length, rng=rng)[: shape[0], : shape[1], : shape[2]]
+    return 3 * np.tanh(field / 3)
 
 
 def _clamp(
@@ -271,15 +285,15 @@ def _clamp(
     nz, ny, nx = labels.shape
     length = max(3.0, width / 2)
     most = min(ny // 2 - 2, math.ceil(1.3 * width) + 1)
-    z = np.arange(nz)[:, None, None]
-    y = np.arange(most)[None, :, None] + 0.5
+    y = np.arange(most)[:, None] + 0.5
     for end in (0, 1):
         columns = slice(0, most) if end == 0 else slice(ny - 1, ny - 1 - most, -1)
         inner = width * (1 + 0.08 * _bounded_map((nz, 1, nx), length, rng))
-        tall = height * (1 + 0.05 * _bounded_map((1, most, nx), length, rng))
-        above, below = z - high[columns], low[columns] - 1 - z
-        block = labels[:, columns]
-        block[(y < inner) & (np.maximum(above, below) < tall) & (block == ELECTROLYTE)] = GASKET
+        tall = height * (1 + 0.05 * _bounded_map((1, most, nx), length, rng)[0])
+        for z in range(nz):
+            away = np.maximum(z - high[columns], low[columns] - 1 - z)
+            block = labels[z, columns]
+            block[(y < inner[z]) & (away < tall) & (block == ELECTROLYTE)] = GASKET
 
 
 def _grow_fibres(labels: np.ndarray, wanted: int, diameter: float, rng: np.random.Generator) -> None:
@@ -333,7 +347,8 @@ def _draw_weights(target: int, most: float, height: int, given: dict[str, Any], 
     if count is not None:
         return np.exp(3 * sigma * rng.standard_normal(int(count)))
     diameter = given["bubble_diameter_vox"]
-    median = math.pi / 6 * (max(5.0, height / 16) if diameter is None else min(diameter, 10.0 * height)) ** 3
+    diameter = max(5.0, height / 16) if diameter is None else min(diameter, 10.0 * height)
+    median = math.pi / 6 * diameter**3
     expected = target / min(median, most)
     if expected > MOST_BUBBLES:
         raise ValueError(
@@ -358,23 +373,50 @@ def _place_bubbles(
     touching = rng.permutation(count) < round(given["touching"] * count)
     workshop = _Workshop(cell, int(volumes[0]))
     voxels: list[np.ndarray] = []
+    full: dict[tuple[int, bool], int] = {}
     # Room at the membrane is scarce; within each kind large bubbles come first.
     for i in np.argsort(~touching, kind="stable").tolist():
         side, touch = int(upper[i]), bool(touching[i])
+        if (side, touch) in full:
+            continue
         grown = workshop.place(int(volumes[i]), given, side=side, touch=touch, rng=rng)
         if grown is None:
-            # Bubbles on the membrane compete for area, the others for volume.
-            needs = volumes ** (2 / 3 if touch else 1.0) * (upper == side) * (touching == touch)
-            possible = 0.7 * given["bubble_fraction"] * needs[:i].sum() / needs.sum()
-            raise ValueError(
-                f"bubble_fraction {given['bubble_fraction']:g} cannot be reached: after {len(voxels)} of {count} "
-                f"bubbles there was no room for one of {volumes[i]} voxels "
-                f"{'on' if touch else 'in'} the {SIDES[side]} {'side of the membrane' if touch else 'half-cell'}; "
-                f"about {possible:.2g} can be reached with these sizes and shares: ask for no more, or for fewer "
-                "bubbles there"
-            )
-        voxels.append(grown)
+            full[side, touch] = i
+        else:
+            voxels.append(grown)
+    if full:
+        # The others are tried all the same: what can be reached is what the fullest place can take.
+        shares = {
+            kind: _share(volumes * (upper == kind[0]) * (touching == kind[1]), kind, i) for kind, i in full.items()
+        }
+        kind = min(shares, key=lambda k: shares[k])
+        _refuse_full(int(volumes[full[kind]]), given, kind=kind, share=shares[kind])
     return sorted(voxels, key=lambda v: int(v[0]))
+
+
+def _share(volumes: np.ndarray, kind: tuple[int, bool], n_placed: int) -> float:
+    """Return the share of the first bubbles in what they compete for: on the membrane area, elsewhere volume."""
+    needs = volumes ** (2 / 3 if kind[1] else 1.0)
+    return float(needs[:n_placed].sum() / needs.sum())
+
+
+def _refuse_full(volume: int, given: dict[str, Any], *, kind: tuple[int, bool], share: float) -> NoReturn:
+    """Say which fraction can be reached where a `share` of the bubbles of a kind found room."""
+    fraction, count = given["bubble_fraction"], given["n_bubbles"]
+    where = f"on the {SIDES[kind[0]]} side of the membrane" if kind[1] else f"in the {SIDES[kind[0]]} half-cell"
+    if share == 0:
+        raise ValueError(
+            f"bubble_fraction {fraction:g} cannot be reached: not one bubble of {volume} voxels fits {where}; ask for "
+            "smaller bubbles, or for none there"
+        )
+    possible = SAFE * share
+    # Less volume for as many bubbles would leave some too small.
+    number = "" if count is None else f" with {max(1, math.floor(possible * count))} bubbles"
+    raise ValueError(
+        f"bubble_fraction {fraction:g} cannot be reached: {where} there was no room for one of {volume} voxels; "
+        f"about {possible * fraction:.2g} can be reached{number} with these sizes and shares: ask for no more, or for "
+        "fewer bubbles there"
+    )
 
 
 class _Workshop:
@@ -476,6 +518,13 @@ def _looks_free(labels: Any, taken: Any, zone: Any, centre: Any, rows: Any, side
     return True
 
 
+@numba.njit(cache=True, inline="always")
+def _neighbour(z: int, y: int, x: int, n: int) -> tuple[int, int, int]:
+    """Return the voxel behind one of the six faces."""
+    step = 1 if n % 2 else -1
+    return z + (step if n < 2 else 0), y + (step if 2 <= n < 4 else 0), x + (step if n >= 4 else 0)
+
+
 @numba.njit(cache=True)
 def _grow(
     labels: Any, taken: Any, zone: Any, centre: Any, scaled: Any, bumps: Any, rough: float, side: int, touch: bool,
@@ -500,8 +549,7 @@ def _grow(
         n_grown += 1
         z, y, x = at // (ny * nx), at // nx % ny, at % nx
         for n in range(6):
-            step = 1 if n % 2 else -1
-            i, j, k = z + (step if n < 2 else 0), y + (step if 2 <= n < 4 else 0), x + (step if n >= 4 else 0)
+            i, j, k = _neighbour(z, y, x, n)
             if not (0 <= i < nz and 0 <= j < ny and 0 <= k < nx):
                 continue
             if labels[i, j, k] != ELECTROLYTE or taken[i, j, k] == 2:
@@ -592,35 +640,53 @@ def _count_contact(labels: Any, voxels: Any) -> int:
     faces = 0
     for at in voxels:
         z, y, x = at // (ny * nx), at // nx % ny, at % nx
-        faces += z > 0 and labels[z - 1, y, x] == MEMBRANE
-        faces += z < nz - 1 and labels[z + 1, y, x] == MEMBRANE
-        faces += y > 0 and labels[z, y - 1, x] == MEMBRANE
-        faces += y < ny - 1 and labels[z, y + 1, x] == MEMBRANE
-        faces += x > 0 and labels[z, y, x - 1] == MEMBRANE
-        faces += x < nx - 1 and labels[z, y, x + 1] == MEMBRANE
+        for n in range(6):
+            i, j, k = _neighbour(z, y, x, n)
+            faces += 0 <= i < nz and 0 <= j < ny and 0 <= k < nx and labels[i, j, k] == MEMBRANE
     return faces
 
 
+def _peaks(cell: _Cell, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far the membrane reaches up in each column, seen from a side, and at most in each tile of columns."""
+    peak = cell.high - 1 if side else -cell.low
+    ny, nx = peak.shape
+    padding = ((0, -ny % TILE), (0, -nx % TILE))
+    tiles = np.pad(peak, padding, mode="edge").reshape(-(-ny // TILE), TILE, -(-nx // TILE), TILE)
+    return peak, tiles.max(axis=(1, 3))
+
+
 @numba.njit(cache=True)
-def _membrane_distance(voxels: Any, low: Any, high: Any, nz: int, side: int) -> float:
-    """Return the least distance between the centres of these voxels and of the membrane's."""
-    ny, nx = low.shape
-    nearest = high.max() - 1 if side else low.min()
-    best = np.inf
+def _membrane_distance(labels: Any, voxels: Any, peak: Any, tiles: Any, side: int) -> float:
+    """Return the least distance between the centres of a bubble's voxels and of the membrane's."""
+    ny, nx = peak.shape
+    up = 1 if side else -1
+    squared = np.inf
     for at in voxels:
         z, y, x = at // (ny * nx), at // nx % ny, at % nx
-        straight = z - (high[y, x] - 1) if side else low[y, x] - z
-        best = min(best, float(straight) ** 2)
+        squared = min(squared, float(up * z - peak[y, x]) ** 2)
     for at in voxels:
         z, y, x = at // (ny * nx), at // nx % ny, at % nx
-        least = max(0, z - nearest if side else nearest - z)
-        # Columns further away than this cannot be nearer, not even where the membrane is nearest to this side.
-        reach = int(math.sqrt(max(0.0, best - least * least)))
-        for j in range(max(0, y - reach), min(ny, y + reach + 1)):
-            for k in range(max(0, x - reach), min(nx, x + reach + 1)):
-                rise = max(0, z - (high[j, k] - 1) if side else low[j, k] - z)
-                best = min(best, float((j - y) ** 2 + (k - x) ** 2 + rise * rise))
-    return math.sqrt(best)
+        # Of a column, the voxel next to the membrane is the nearest.
+        if labels[z - up, y, x] != BUBBLE:
+            squared = _nearer(up * z, y, x, peak, tiles, squared)
+    return math.sqrt(squared)
+
+
+@numba.njit(cache=True)
+def _nearer(z: int, y: int, x: int, peak: Any, tiles: Any, squared: float) -> float:
+    """Return the least squared distance of a voxel from the membrane, or `squared` if that is less."""
+    ny, nx = peak.shape
+    reach = int(math.sqrt(squared))
+    for t in range(max(0, y - reach) // TILE, min(ny - 1, y + reach) // TILE + 1):
+        for u in range(max(0, x - reach) // TILE, min(nx - 1, x + reach) // TILE + 1):
+            dy = max(t * TILE - y, 0, y - (t + 1) * TILE + 1)
+            dx = max(u * TILE - x, 0, x - (u + 1) * TILE + 1)
+            if dy * dy + dx * dx + max(0, z - tiles[t, u]) ** 2 >= squared:
+                continue
+            for j in range(t * TILE, min(ny, (t + 1) * TILE)):
+                for k in range(u * TILE, min(nx, (u + 1) * TILE)):
+                    squared = min(squared, float((j - y) ** 2 + (k - x) ** 2 + max(0, z - peak[j, k]) ** 2))
+    return squared
 
 
 @numba.njit(cache=True)
@@ -644,8 +710,7 @@ def _count_faces(labels: Any, low: Any, high: Any) -> Any:
         for x in range(nx):
             for z in range(low[y, x], high[y, x]):
                 for n in range(6):
-                    step = 1 if n % 2 else -1
-                    i, j, k = z + (step if n < 2 else 0), y + (step if 2 <= n < 4 else 0), x + (step if n >= 4 else 0)
+                    i, j, k = _neighbour(z, y, x, n)
                     if not (0 <= i < nz and 0 <= j < ny and 0 <= k < nx):
                         continue
                     other = labels[i, j, k]
@@ -692,6 +757,7 @@ def _list_bubbles(cell: _Cell, voxels: list[np.ndarray]) -> list[dict[str, Any]]
     shape = cell.labels.shape
     ids = np.repeat(np.arange(1, len(voxels) + 1), [len(v) for v in voxels])
     bubbles = list_voxels(np.concatenate(voxels), ids, shape=shape)
+    peaks = [_peaks(cell, side) for side in (0, 1)]
     for bubble, own in zip(bubbles, voxels, strict=True):
         z, y, x = np.unravel_index(own, shape)
         side = int(z[0] >= cell.low[y[0], x[0]])
@@ -701,7 +767,7 @@ def _list_bubbles(cell: _Cell, voxels: list[np.ndarray]) -> list[dict[str, Any]]
             "side": SIDES[side],
             "touches_membrane": contact > 0,
             "touches_border": min(ends) == 0,
-            "membrane_distance": float(_membrane_distance(own, cell.low, cell.high, shape[0], side)),
+            "membrane_distance": float(_membrane_distance(cell.labels, own, *peaks[side], side)),
             "contact_area": contact,
         }
     return bubbles

@@ -6,6 +6,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from synth.arguments import as_number, as_numbers
 from synth.exact_counts import highest
 from synth.gaussian import gaussian_field
 from synth.object_lists import label_objects, list_objects
@@ -103,10 +104,22 @@ def secondary_particle(
        high-capacity Ni-based oxide cathode secondary particles", J. Anal. Sci. Technol. 14 (2023).
     """
     shape = check_shape(shape)
-    _check_pores(porosity, slit=slit, unevenness=unevenness, centre_bias=centre_bias)
+    given = as_numbers({
+        "porosity": porosity, "diameter_vox": diameter_vox, "grain_size_vox": grain_size_vox,
+        "elongation": elongation, "slit": slit, "unevenness": unevenness, "centre_bias": centre_bias,
+    })  # fmt: skip
+    _check_pores(given)
     rng = np.random.default_rng(rng)
-    ball = _Ball(shape, diameter_vox, grain_size_vox, elongation, rng)
-    grains, score = _tessellate(ball, _pore_trend(ball, unevenness, rng), slit=slit, centre_bias=centre_bias)
+    ball = _Ball(shape, given, rng)
+    trend = _pore_trend(ball, given["unevenness"], rng)
+    grains, score = _tessellate(ball, trend, slit=given["slit"], centre_bias=given["centre_bias"])
+    labels = _open_pores(grains, score, given["porosity"])
+    recipe = {"generator": "secondary_particle", "shape": list(shape), **given}
+    return with_fractions(labels, PHASES, recipe=recipe, truth=_truth(labels, grains, ball))
+
+
+def _open_pores(grains: np.ndarray, score: np.ndarray, porosity: float) -> np.ndarray:
+    """Return the labels: pores where the score is highest, but for the layer that closes the particle."""
     particle = grains > 0
     inside = ~_beside(~particle)
     volume, room = int(np.count_nonzero(particle)), int(np.count_nonzero(inside))
@@ -118,12 +131,7 @@ def secondary_particle(
         )
     labels = np.where(particle, np.uint8(MATERIAL), np.uint8(OUTSIDE))
     labels[highest(score, wanted, among=inside)] = 0
-    recipe = {
-        "generator": "secondary_particle", "shape": list(shape), "porosity": porosity, "diameter_vox": diameter_vox,
-        "grain_size_vox": grain_size_vox, "elongation": elongation, "slit": slit, "unevenness": unevenness,
-        "centre_bias": centre_bias,
-    }  # fmt: skip
-    return with_fractions(labels, PHASES, recipe=recipe, truth=_truth(labels, grains, ball))
+    return labels
 
 
 def primary_grains(
@@ -151,29 +159,26 @@ def primary_grains(
     ValueError
         For impossible arguments.
     """
-    ball = _Ball(check_shape(shape), diameter_vox, grain_size_vox, elongation, np.random.default_rng(rng))
+    given = as_numbers({"diameter_vox": diameter_vox, "grain_size_vox": grain_size_vox, "elongation": elongation})
+    ball = _Ball(check_shape(shape), given, np.random.default_rng(rng))
     return _tessellate(ball, None, slit=0.0, centre_bias=0.0)[0]
 
 
-def _check_pores(porosity: float, **strengths: float) -> None:
+def _check_pores(given: dict[str, Any]) -> None:
+    porosity = as_number("porosity", given["porosity"])
     if not 0 < porosity <= 0.5:
         raise ValueError(f"porosity is {porosity!r}; give the internal porosity, above 0 and at most 0.5")
     for name, low, high in (("slit", 0, 1), ("unevenness", 0, 2), ("centre_bias", -2, 2)):
-        if not low <= strengths[name] <= high:
-            raise ValueError(f"{name} is {strengths[name]!r}; give a number from {low} to {high}")
+        if not low <= as_number(name, given[name]) <= high:
+            raise ValueError(f"{name} is {given[name]!r}; give a number from {low} to {high}")
 
 
 class _Ball:
     """The sphere, where it lies, and the seeds of its grains."""
 
-    def __init__(
-        self,
-        shape: tuple[int, int, int],
-        diameter: float | None,
-        grain: float | None,
-        elongation: float,
-        rng: np.random.Generator,
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], given: dict[str, Any], rng: np.random.Generator) -> None:
+        diameter, grain = given["diameter_vox"], given["grain_size_vox"]
+        elongation = as_number("elongation", given["elongation"])
         diameter = 0.9 * min(shape) if diameter is None else diameter
         if not 8 <= diameter <= 1e5:
             raise ValueError(
@@ -357,8 +362,7 @@ def _visit_slices(
 ) -> int:
     """Write grain, depth below the outline and score of each voxel; return how many voxels the sphere has."""
     nz, ny, nx = grains.shape
-    grain, reach, bulge, slit, bias, step = numbers
-    radius = metric[3]
+    grain, reach = numbers[:2]
     nearest = np.empty((ny, nx, 3), np.float32)
     in_ball, first = 0, 0
     for z in range(nz):
@@ -369,26 +373,53 @@ def _visit_slices(
             if seeds[s, 0] > z + 0.5 + reach:
                 break
             _offer(s, seeds[s], metric, z, (REACH * grain) ** 2, nearest, grains[z])
-        for y in range(ny):
-            for x in range(nx):
-                r2 = (z + 0.5 - metric[0]) ** 2 + (y + 0.5 - metric[1]) ** 2 + (x + 0.5 - metric[2]) ** 2
-                if r2 > (radius + bulge) ** 2:
-                    continue
-                r = math.sqrt(r2)
-                in_ball += r <= radius
-                if grains[z, y, x] == 0:
-                    grains[z, y, x] = _search(z, y, x, seeds, metric) + 1
-                d1 = math.sqrt(nearest[y, x, 0])
-                second = math.sqrt(nearest[y, x, 1]) - d1
-                third = math.sqrt(nearest[y, x, 2]) - d1
-                # Each grain ends in a cap that falls off towards its borders.
-                cap = BULGE * grain * (2 * min(1.0, 1.6 * second / grain) - 1)
-                depth[z, y, x] = radius - r + cap + caps[grains[z, y, x] - 1]
-                if score.size:
-                    value = -((1.0 - slit) * third + 2.0 * slit * second) / grain - bias * 0.5 * r / radius
-                    value -= max(0.0, RIND - depth[z, y, x] / grain)
-                    score[z, y, x] = value + _at(field, z / step, y / step, x / step)
+        in_ball += _rate_slice(z, seeds, caps, metric, numbers, field, nearest, grains, depth, score)
     return in_ball
+
+
+@numba.njit(cache=True)
+def _rate_slice(
+    z: int, seeds: Any, caps: Any, metric: Any, numbers: Any, field: Any, nearest: Any, grains: Any, depth: Any,
+    score: Any,
+) -> int:  # fmt: skip
+    """Write depth and score of a slice, and the grain where none was in reach; return how much of it the sphere has."""
+    grain, _, bulge, slit, bias, step = numbers
+    radius, in_ball = metric[3], 0
+    for y in range(grains.shape[1]):
+        for x in range(grains.shape[2]):
+            r2 = (z + 0.5 - metric[0]) ** 2 + (y + 0.5 - metric[1]) ** 2 + (x + 0.5 - metric[2]) ** 2
+            if r2 > (radius + bulge) ** 2:
+                continue
+            r = math.sqrt(r2)
+            in_ball += r <= radius
+            if grains[z, y, x] == 0:
+                grains[z, y, x] = _search(z, y, x, seeds, metric) + 1
+            d1 = math.sqrt(nearest[y, x, 0])
+            second = math.sqrt(nearest[y, x, 1]) - d1
+            third = math.sqrt(nearest[y, x, 2]) - d1
+            # Each grain ends in a cap that falls off towards its borders.
+            cap = BULGE * grain * (2 * min(1.0, 1.6 * second / grain) - 1)
+            depth[z, y, x] = radius - r + cap + caps[grains[z, y, x] - 1]
+            if score.size:
+                value = -((1.0 - slit) * third + 2.0 * slit * second) / grain - bias * 0.5 * r / radius
+                value -= max(0.0, RIND - depth[z, y, x] / grain)
+                score[z, y, x] = value + _at(field, z / step, y / step, x / step)
+    return in_ball
+
+
+@numba.njit(cache=True, inline="always")
+def _insert(three: Any, value: Any) -> bool:
+    """Put a value smaller than the last of three sorted ones in its place; return whether that is the first."""
+    if value >= three[1]:
+        three[2] = value
+        return False
+    three[2] = three[1]
+    if value >= three[0]:
+        three[1] = value
+        return False
+    three[1] = three[0]
+    three[0] = max(value, np.float32(0.0))
+    return True
 
 
 @numba.njit(cache=True)
@@ -415,17 +446,8 @@ def _offer(s: int, seed: Any, metric: Any, z: int, most: float, nearest: Any, ow
         for x in range(x0, x1 + 1):
             dx = x + 0.5 - seed[2]
             squared = np.float32((a * dx + 2 * b) * dx + c)
-            if squared < nearest[y, x, 2]:
-                if squared < nearest[y, x, 1]:
-                    nearest[y, x, 2] = nearest[y, x, 1]
-                    if squared < nearest[y, x, 0]:
-                        nearest[y, x, 1] = nearest[y, x, 0]
-                        nearest[y, x, 0] = max(squared, np.float32(0.0))
-                        owner[y, x] = s + 1
-                    else:
-                        nearest[y, x, 1] = squared
-                else:
-                    nearest[y, x, 2] = squared
+            if squared < nearest[y, x, 2] and _insert(nearest[y, x], squared):
+                owner[y, x] = s + 1
 
 
 @numba.njit(cache=True)

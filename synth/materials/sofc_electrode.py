@@ -1,16 +1,17 @@
 """Oxygen electrodes of solid-oxide cells as FIB-SEM sees them: pores in sintered LSCF, or in LSCF and GDC."""
 
 import functools
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
+from synth.arguments import as_number, as_numbers
 from synth.exact_counts import check_fractions, highest, whole_counts
 from synth.expectations import describe_expected
-from synth.gaussian import gaussian_field
+from synth.gaussian import draw_waves, gaussian_field
+from synth.gaussian_cuts import cut_waves
 from synth.structure import Structure, check_shape, with_fractions
 from synth.truth import ClosedForm, gaussian_level_set, gaussian_polygons
 
@@ -34,6 +35,8 @@ BORDER = 0.8833
 # No Gaussian variable is further from 0 than this.
 FAR = 9.0
 LEAST_FRACTION = 1e-4
+# Of a scale or a length, and one over it for the least.
+MOST = 1e6
 
 Region = tuple[list[tuple[float, float]], list[tuple[float, float]] | None]
 
@@ -123,16 +126,21 @@ def sofc_electrode(
         )
     counts = whole_counts(shares, shape[0] * shape[1] * shape[2])
     rng = np.random.default_rng(rng)
-    fields = [gaussian_field(shape, length_vox=length, periodic=periodic, rng=rng) for _ in counts[1:]]
-    labels = _cut_grains(fields, _half_widths(shares), counts) if len(fields) == 2 else _cut(fields[0], counts)
+    if len(counts) == 3:
+        fields = [gaussian_field(shape, length_vox=length, periodic=periodic, rng=rng) for _ in range(2)]
+        labels = _cut_grains(fields, _half_widths(shares), counts)
+    else:
+        waves = draw_waves(shape, length, "gaussian", (1.0, 1.0, 1.0), periodic=periodic, rng=rng)
+        labels = np.ones(shape, np.uint8)
+        cut_waves(waves, labels, counts=counts, values=(0, 1))
     recipe = {
         "generator": "sofc_electrode", "shape": list(shape), "preset": preset,
         "fractions": None if fractions is None else [float(f) for f in fractions],
-        "length_vox": length_vox, "scale": scale, "periodic": bool(periodic),
+        **as_numbers({"length_vox": length_vox, "scale": scale}), "periodic": bool(periodic),
     }  # fmt: skip
     truth: dict[str, Any] = {"length_vox": length, "expected": describe_expected(_expected(preset, shares, length))}
     if fractions is None and length_vox is None:
-        truth |= _comparison(preset, scale, truth["expected"])
+        truth |= _comparison(preset, float(scale), truth["expected"])
     return with_fractions(labels, PHASES[preset], recipe=recipe, truth=truth)
 
 
@@ -155,7 +163,7 @@ def sofc_targets(preset: Preset = "two-phase", *, scale: float = 1.0) -> dict[st
     Raises
     ------
     ValueError
-        For an unknown preset or a scale that is not above 0.
+        For an unknown preset or a scale that is not from 1e-6 to 1e6.
 
     Notes
     -----
@@ -229,13 +237,13 @@ def _resolve(preset: Any, fractions: Any, length_vox: Any, scale: Any) -> tuple[
 
 
 def _check_preset(preset: Any) -> None:
-    if preset not in PHASES:
+    if not isinstance(preset, str) or preset not in PHASES:
         raise ValueError(f"preset is {preset!r}; give one of {', '.join(map(repr, PHASES))}")
 
 
 def _check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
-        raise ValueError(f"{name} is {value!r}; give a number above 0")
+    if not 1 / MOST <= as_number(name, value) <= MOST:
+        raise ValueError(f"{name} is {value!r}; give a number above 0, from {1 / MOST:g} to {MOST:g}")
 
 
 @functools.cache
@@ -268,13 +276,6 @@ def _comparison(preset: Preset, scale: float, expected: dict[str, dict[str, floa
             for name, phase in target.items()
         },
     }
-
-
-# Two phases
-
-
-def _cut(field: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
-    return highest(field, counts[1]).astype(np.uint8)
 
 
 # Three phases: a rectangle in the plane of two fields, and borders that leave its corners

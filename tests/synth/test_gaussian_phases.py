@@ -399,6 +399,8 @@ GOOD = {"shape": (16, 16, 16), "fractions": (0.5, 0.5), "length_vox": 4.0}
         ({"fractions": (1 / 256,) * 256}, "room for 255 phases"),
         ({"length_vox": 0}, "above 0"),
         ({"length_vox": -1.0}, "above 0"),
+        ({"length_vox": 1e-300}, "at least 1e-06"),
+        ({"rule": np.array([1.0, 2.0])}, "known are truncated"),
         ({"length_vox": np.nan}, "above 0"),
         ({"length_vox": np.inf}, "above 0"),
         ({"length_vox": "long"}, "above 0"),

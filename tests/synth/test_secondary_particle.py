@@ -188,8 +188,9 @@ def test_without_elongation_grains_have_no_preferred_direction():
 
 
 def test_every_voxel_belongs_to_its_nearest_grain():
-    ball = _Ball((40, 40, 40), 36.0, 8.0, 2.0, np.random.default_rng(2))
-    cells = primary_grains((40, 40, 40), diameter_vox=36, grain_size_vox=8, elongation=2.0, rng=2)
+    options = {"diameter_vox": 36.0, "grain_size_vox": 8.0, "elongation": 2.0}
+    ball = _Ball((40, 40, 40), options, np.random.default_rng(2))
+    cells = primary_grains((40, 40, 40), **options, rng=2)
     seeds = ball.seeds[np.argsort(ball.seeds[:, 0], kind="stable")]
     spokes = seeds - ball.centre
     lengths = np.linalg.norm(spokes, axis=1)
@@ -209,6 +210,12 @@ def test_every_voxel_belongs_to_its_nearest_grain():
 def test_seed_decides_every_byte_and_the_recipe_makes_them_again(particle):
     assert rebuild(particle, 3).labels.tobytes() == particle.labels.tobytes()
     assert rebuild(particle, 4).labels.tobytes() != particle.labels.tobytes()
+
+
+def test_numbers_of_numpy_are_plain_in_the_recipe():
+    options = {"slit": np.float32(0.3), "diameter_vox": np.int64(30), "grain_size_vox": np.array(6.0)}
+    made = secondary_particle((32, 33, 34), **options, rng=1)
+    assert rebuild(made, 1).labels.tobytes() == made.labels.tobytes()
 
 
 def test_truth_is_plain_and_counted(particle):
@@ -255,6 +262,10 @@ def test_reachable_porosity_that_is_named_is_reachable():
         ({"slit": 1.5}, "slit is 1.5; give a number from 0 to 1"),
         ({"unevenness": -1}, "unevenness is -1; give a number from 0 to 2"),
         ({"centre_bias": float("nan")}, "from -2 to 2"),
+        ({"porosity": "low"}, "porosity is 'low'; give a number"),
+        ({"slit": None}, "slit is None; give a number"),
+        ({"elongation": None}, "elongation is None; give a number"),
+        ({"diameter_vox": [30]}, "diameter_vox is [30]; give a number"),
     ],
 )
 def test_impossible_arguments_are_refused_in_a_sentence(arguments, sentence):

@@ -208,6 +208,13 @@ def test_seed_decides_every_byte_and_the_recipe_makes_it_again(preset):
     assert len({make(seed).labels.tobytes() for seed in range(5)}) == 5
 
 
+def test_numbers_of_numpy_are_plain_in_the_recipe():
+    made = sofc_electrode((20, 20, 20), scale=np.float32(0.7), length_vox=np.int64(5), rng=0)
+    recipe = json.loads(json.dumps(made.recipe))
+    recipe.pop("generator")
+    assert sofc_electrode(**recipe, rng=0).labels.tobytes() == made.labels.tobytes()
+
+
 def test_periodic_faces_fit_together():
     def jump(periodic):
         labels = sofc_electrode((40, 48, 56), preset="three-phase", periodic=periodic, rng=2).labels
@@ -246,6 +253,10 @@ def test_gdc_lies_where_the_first_field_is_far_from_the_centre(monkeypatch):
         ({"scale": -1.0}, "scale is -1.0"),
         ({"scale": float("inf")}, "scale is inf"),
         ({"scale": 10.0}, "give a larger shape"),
+        ({"scale": 1e300}, "scale is 1e\\+300"),
+        ({"scale": 1e-300}, "scale is 1e-300"),
+        ({"scale": None}, "scale is None"),
+        ({"preset": ["two-phase"]}, "give one of"),
         ({"length_vox": 100.0}, "give a larger shape"),
     ],
 )

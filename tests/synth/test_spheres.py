@@ -626,6 +626,8 @@ def test_boolean_model_of_spheres_below_a_voxel_is_reached():
         ({"diameter_vox": {"name": "pareto", "b": 2.5}}, "'pareto' with an infinite mean volume; give a law"),
         ({"diameter_vox": {"name": "uniform", "loc": 20, "scale": 4}}, "has a median of 22; give a distribution"),
         ({"diameter_vox": {"name": "gama"}}, "gama"),
+        ({"porosity": "0.4"}, "porosity is '0.4'; give a number"),
+        ({"diameter_vox": "wide"}, "diameter_vox is 'wide'; give a number"),
         ({"neck": 1.0}, "neck is 1.0; give a number from 0 to below 1"),
         ({"neck": float("nan")}, "neck is nan; give"),
         ({"agglomerate_vox": 11}, "agglomerate_vox is 11; give a number above 0 and at most 10"),
