@@ -25,6 +25,8 @@ CUT = 2.0
 # Particles may cover the box this many times over, taking overlap as volume, before a request counts as unreachable.
 PATIENCE = 100
 BATCH = 200_000
+# Agglomerates, in voxels, that any box may have; those far wider than it take hours, nearly all of them outside.
+WIDEST = 64
 # Of a radius; they settle it to far below the distance between two voxel centres.
 BISECTIONS = 40
 CARBON, IONOMER = 1, 2
@@ -159,16 +161,14 @@ def _target_profile(shape: tuple[int, int, int], porosity: Any, gradient_vox: fl
 
 
 def _check_arguments(shape: tuple[int, int, int], profile: np.ndarray, given: dict[str, Any]) -> None:
-    widest = 4 * max(shape)
+    widest, longest = max(WIDEST, max(shape) // 2), 4 * max(shape)
     particle, agglomerate = given["particle_diameter_vox"], given["agglomerate_diameter_vox"]
     if not 1 <= particle <= widest:
-        raise ValueError(
-            f"particle_diameter_vox is {particle!r}; give a number from 1 to {widest}, 4 times the longest side"
-        )
+        raise ValueError(f"particle_diameter_vox is {particle!r}; give a number from 1 to {widest}")
     if not particle <= agglomerate <= widest:
         raise ValueError(
             f"agglomerate_diameter_vox is {agglomerate!r}; give a number from that of a particle, {particle:g}, "
-            f"to {widest}, 4 times the longest side"
+            f"to {widest}: half the longest side, or {WIDEST} if that is more"
         )
     for name in ("particle_sigma", "agglomerate_sigma"):
         if not 0 <= given[name] <= 1:
@@ -183,18 +183,21 @@ def _check_arguments(shape: tuple[int, int, int], profile: np.ndarray, given: di
         )
     if not 0 <= given["film_unevenness"] <= 100:
         raise ValueError(f"film_unevenness is {given['film_unevenness']!r}; give a number of voxels from 0 to 100")
-    if not 1 <= given["film_length_vox"] <= widest:
-        raise ValueError(f"film_length_vox is {given['film_length_vox']!r}; give a number from 1 to {widest}")
+    if not 1 <= given["film_length_vox"] <= longest:
+        raise ValueError(f"film_length_vox is {given['film_length_vox']!r}; give a number from 1 to {longest}")
 
 
 def _fill_with_carbon(
     labels: np.ndarray, wanted: np.ndarray, window: int, given: dict[str, Any], rng: np.random.Generator
 ) -> dict[str, int]:
     """Write carbon until there are `wanted` voxels (slice by slice, summed) of it; return how many objects it took."""
-    missing, left = wanted.copy(), round(float(wanted.sum()))
+    # Carbon around the box is written too, and cut off at the end: particles turn aside from it at the sides as inside.
+    rim = [min(round(given["agglomerate_diameter_vox"]), max(n, 2 * window)) for n in labels.shape]
+    wide = np.zeros([n + 2 * r for n, r in zip(labels.shape, rim, strict=True)], np.uint8)
+    missing, left = np.pad(wanted, rim[0], mode="edge"), round(float(wanted.sum()))
     total, drawn = left, 0.0
     # Of a Boolean model, so that all slices are full at about the same time.
-    crowd = -np.log1p(-wanted / labels[0].size)
+    crowd = -np.log1p(-missing / labels[0].size)
     n_particles = n_agglomerates = 0
     while left > 0:
         if drawn > PATIENCE:
@@ -203,11 +206,12 @@ def _fill_with_carbon(
                 f"the porosity is {reached:.5f}, ionomer not counted, after particles of {PATIENCE} times the volume; "
                 f"{left} voxels are still to be filled: ask for a higher porosity or a lower agglomerate_porosity"
             )
-        agglomerates, density = _draw_agglomerates(labels.shape, missing, crowd, given, rng)
+        agglomerates, density = _draw_agglomerates(wide.shape, missing, crowd, given, rng)
         drawn += density
-        left, particles, agglomerates_used = _grow(labels, missing, window, left, *agglomerates)
+        left, particles, agglomerates_used = _grow(wide, np.array(rim), missing, window, left, *agglomerates)
         n_particles += particles
         n_agglomerates += agglomerates_used
+    labels[:] = wide[tuple(slice(r, r + n) for r, n in zip(rim, labels.shape, strict=True))]
     return {"n_particles": n_particles, "n_agglomerates": n_agglomerates}
 
 
@@ -222,8 +226,8 @@ def _draw_agglomerates(
     particle, particle_sigma = given["particle_diameter_vox"] / 2, given["particle_sigma"]
     longest = math.exp(CUT * (sigma + 4 / 3 * ELONGATION)) * median
     needy = np.flatnonzero(missing > 0)
-    low = np.array([needy[0], 0, 0]) - longest
-    high = np.array([needy[-1] + 1, shape[1], shape[2]]) + longest
+    first, last = np.array([needy[0], 0, 0]), np.array([needy[-1] + 1, *shape[1:]])
+    low, high = first - longest, last + longest
     region = float(np.prod(high - low))
     # Means of the cubes of lognormal radii.
     cube, particle_cube = (r**3 * math.exp(4.5 * s * s) for r, s in ((median, sigma), (particle, particle_sigma)))
@@ -233,7 +237,7 @@ def _draw_agglomerates(
     radii = median * np.exp(sigma * np.clip(rng.standard_normal(count), -CUT, CUT))
     frames, axes = _draw_ellipsoids(radii, rng)
     members = np.maximum(1, np.rint(crowding * radii**3)).astype(np.int64)
-    outside = np.linalg.norm(centres - np.clip(centres, 0, shape), axis=1)
+    outside = np.linalg.norm(centres - np.clip(centres, first, last), axis=1)
     near = outside <= axes.max(axis=1) + particle * math.exp(CUT * particle_sigma)
     at = np.clip(np.floor(centres[:, 0]).astype(int), needy[0], needy[-1])
     near &= rng.random(count) * crowd[needy].max() <= crowd[at]
@@ -256,7 +260,7 @@ def _draw_ellipsoids(radii: np.ndarray, rng: np.random.Generator) -> tuple[np.nd
 
 @numba.njit(cache=True)
 def _grow(
-    labels: Any, missing: Any, window: int, left: int,
+    labels: Any, rim: Any, missing: Any, window: int, left: int,
     centres: Any, frames: Any, ends: Any, steps: Any, grains: Any, forks: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Place agglomerates until nothing is left to fill; return what is left, the particles and agglomerates used."""
@@ -274,7 +278,7 @@ def _grow(
             _put(labels, places, k, parent, steps[i], grains, i, parent + begin, centres[a], frames[a], forks[i])
             kept[k] = (k == 0 or kept[parent]) and _is_missing(missing, places[k, 0], window)
             if kept[k]:
-                found = _stamp(labels, missing, places[k], grains[i], left)
+                found = _stamp(labels, rim, missing, places[k], grains[i], left)
                 left -= found
                 helped += found > 0
             if left == 0:
@@ -364,23 +368,23 @@ def _is_missing(missing: Any, z: float, window: int) -> bool:
 
 
 @numba.njit(cache=True)
-def _stamp(labels: Any, missing: Any, place: Any, radius: float, left: int) -> int:
-    """Write a sphere of carbon, or as much of it as may be; return how many voxels changed."""
+def _stamp(labels: Any, rim: Any, missing: Any, place: Any, radius: float, left: int) -> int:
+    """Write a sphere of carbon, or as much of it as may be; return how many voxels of the box changed."""
     if 4.19 * (radius + 1) ** 3 > left:
         low, high = 0.0, radius
-        if _visit(labels, missing, place, radius, False) > left:
+        if _visit(labels, rim, missing, place, radius, False) > left:
             for _ in range(BISECTIONS):
                 middle = 0.5 * (low + high)
-                if _visit(labels, missing, place, middle, False) > left:
+                if _visit(labels, rim, missing, place, middle, False) > left:
                     high = middle
                 else:
                     low = middle
             radius = low
-    return _visit(labels, missing, place, radius, True)
+    return _visit(labels, rim, missing, place, radius, True)
 
 
 @numba.njit(cache=True)
-def _visit(labels: Any, missing: Any, place: Any, radius: float, write: bool) -> int:
+def _visit(labels: Any, rim: Any, missing: Any, place: Any, radius: float, write: bool) -> int:
     nz, ny, nx = labels.shape
     found = 0
     for z in range(max(int(np.ceil(place[0] - radius - 0.5)), 0), min(int(np.floor(place[0] + radius - 0.5)) + 1, nz)):
@@ -395,12 +399,13 @@ def _visit(labels: Any, missing: Any, place: Any, radius: float, write: bool) ->
                 max(int(np.ceil(place[2] - half_x - 0.5)), 0), min(int(np.floor(place[2] + half_x - 0.5)) + 1, nx)
             ):
                 if labels[z, y, x] == 0:
-                    found_here += 1
+                    found_here += rim[1] <= y < ny - rim[1] and rim[2] <= x < nx - rim[2]
                     if write:
                         labels[z, y, x] = CARBON
         if write:
             missing[z] -= found_here
-        found += found_here
+        if rim[0] <= z < nz - rim[0]:
+            found += found_here
     return found
 
 

@@ -112,7 +112,7 @@ def gdl_with_mpl(
 
         - ``porosity`` and ``fractions`` of all labels; ``substrate_porosity``, see `porosity`; ``substrate_plane``, h;
         - ``cracks``: for each ``id`` (as `scipy.ndimage.label` numbers the pores of the slice z = 0, with 4 or 8
-          neighbours), ``area``, ``length`` of its drawn centre lines with all branches, from tip to tip,
+          neighbours), ``area``, ``length`` of its centre lines in the plan with all branches, from tip to tip,
           ``mean_width`` (area / length) and ``centroid`` (y, x; pixel *i* has its centre at i + 0.5);
         - ``crack_map``, the id at each pixel, 0 where there is none; ``n_cracks``, ``crack_area``,
           ``crack_area_fraction`` and ``crack_density``, cracks per pixel of the plan;
@@ -131,9 +131,10 @@ def gdl_with_mpl(
     Notes
     -----
     The MPL counts as a homogeneous solid: its own pores are below the resolution of X-rays. Cracks run through its
-    whole thickness, with upright walls. They begin inside the plan, meander, kink and branch, and end where they would
-    come within one MPL voxel of another, so that each is a component of its own at the surface; a branch that meets
-    its own crack ends there and may cut out an island. The slices below h thus all have the porosity
+    whole thickness, with upright walls. They begin anywhere, meander, kink and branch, are mirrored up to half their
+    width beyond the plan's border (so that it is about as cracked as the inside, and no crack is cut in two), and end
+    where they would come within one MPL voxel of another, so that each is a component of its own at the surface; a
+    branch that meets its own crack ends there and may cut out an island. The slices below h thus all have the porosity
     `crack_area_fraction`, up to where the top is; then it rises to the plateau of the substrate.
 
     References
@@ -385,18 +386,18 @@ def _grow_crack(ids: Any, crack: int, budget: int, width: float, lengths: Any, r
     ny, nx = ids.shape
     # A crack of few pixels is no longer than it is wide.
     half = max(THINNEST_RADIUS, min(width / 2, np.sqrt(budget / np.pi)))
+    rim = half - THINNEST_RADIUS
     y, x, found = 0.0, 0.0, -1
     for _ in range(SEED_TRIES):
-        y, x = rng.random() * ny, rng.random() * nx
+        y, x = (ny + 2 * rim) * rng.random() - rim, (nx + 2 * rim) * rng.random() - rim
         found = _free_pixels(ids, crack, y, x, y, x, half)
-        if found >= 0 and ids[int(y), int(x)] == 0:
+        if found > 0:
             break
-        found = -1
-    if found < 0:
+    if found <= 0:
         return 0
     lengths[crack - 1] = 2 * half
     if found > budget:
-        ids[int(y), int(x)] = crack
+        ids[int(min(max(y, 0.0), ny - 1.0)), int(min(max(x, 0.0), nx - 1.0))] = crack
         return 1
     used = _write_line(ids, crack, y, x, y, x, half)
     return used + _grow_arms(ids, crack, y, x, budget - used, width, lengths, rng)
@@ -426,7 +427,8 @@ def _grow_arms(ids: Any, crack: int, y: float, x: float, budget: int, width: flo
             continue
         used += taken
         tries = 0 if taken else tries
-        lengths[crack - 1] += 1
+        # A step that adds nothing runs over what is there, as where an arm leaves its root.
+        lengths[crack - 1] += taken > 0 and _square_outside(ids, arms[one, 0], arms[one, 1]) == 0
         trunk[n_trunk % len(trunk)] = arms[one, :2]
         n_trunk += 1
         if n_arms < MOST_ARMS and rng.random() < BRANCHING / width:
@@ -441,11 +443,10 @@ def _branch(ids: Any, arm: Any, y: float, x: float, heading: float, width: float
     ny, nx = ids.shape
     ahead, clear = crowding * AHEAD * width, crowding * CLEARANCE * width
     to_y, to_x = y + ahead * np.sin(heading), x + ahead * np.cos(heading)
-    if not (0 <= to_y < ny and 0 <= to_x < nx):
-        return False
-    for j in range(max(0, int(to_y - clear)), min(ny, int(to_y + clear) + 1)):
-        for i in range(max(0, int(to_x - clear)), min(nx, int(to_x + clear) + 1)):
-            if ids[j, i] and (j + 0.5 - to_y) ** 2 + (i + 0.5 - to_x) ** 2 <= clear * clear:
+    # What lies beyond the border is as cracked as what lies at the opposite one.
+    for j in range(int(np.floor(to_y - clear)), int(to_y + clear) + 1):
+        for i in range(int(np.floor(to_x - clear)), int(to_x + clear) + 1):
+            if ids[j % ny, i % nx] and (j + 0.5 - to_y) ** 2 + (i + 0.5 - to_x) ** 2 <= clear * clear:
                 return False
     half = width / 2 * (BRANCH_WIDTH + (1 - BRANCH_WIDTH) * rng.random())
     arm[0], arm[1], arm[2], arm[3], arm[4] = y, x, heading, half, 0.0
@@ -471,7 +472,8 @@ def _extend_cracks(ids: Any, budget: int, widths: Any, lengths: Any, rng: Any) -
             gain, steps, taken = 0, 0, 0
             while taken >= 0:
                 taken = _step(ids, crack, arm, budget - used - gain, rng)
-                gain, steps = gain + max(taken, 0), steps + (taken >= 0)
+                gain += max(taken, 0)
+                steps += taken > 0 and _square_outside(ids, arm[0], arm[1]) == 0
             used += gain
             lengths[crack - 1] += steps
             failures = failures if gain == 0 else 0
@@ -486,16 +488,28 @@ def _step(ids: Any, crack: int, arm: Any, budget: int, rng: Any) -> int:
     heading += DRIFT * rng.standard_normal()
     if rng.random() < KINKS / (2 * max(half, THINNEST_RADIUS)):
         heading += KINK_ANGLE * rng.standard_normal()
+    rim = max(half, THINNEST_RADIUS) - 0.5
+    # Where one crack runs out of the plan, in a larger one another runs in: mirrored, it is that other one.
+    if not -rim <= y + np.sin(heading) <= ny + rim:
+        heading = -heading
+    if not -rim <= x + np.cos(heading) <= nx + rim:
+        heading = np.pi - heading
     to_y, to_x = y + np.sin(heading), x + np.cos(heading)
-    if not (0 <= to_y < ny and 0 <= to_x < nx):
-        return -1
-    wide = max(THINNEST_RADIUS, half * (1 + 0.15 * rng.standard_normal()))
+    # So wide that what the plan shows of it hangs together.
+    thinnest = THINNEST_RADIUS + max(_square_outside(ids, y, x), _square_outside(ids, to_y, to_x)) ** 0.5
+    wide = max(thinnest, half * (1 + 0.15 * rng.standard_normal()))
     free = _free_pixels(ids, crack, y, x, to_y, to_x, wide)
     # Once clear of where it began, an arm that finds nothing new has met its own crack.
     if free < 0 or free > budget or (free == 0 and age > 4 * half + 2):
         return -1
     arm[0], arm[1], arm[2], arm[4] = to_y, to_x, heading, age + 1
     return _write_line(ids, crack, y, x, to_y, to_x, wide)
+
+
+@numba.njit(cache=True)
+def _square_outside(ids: Any, y: float, x: float) -> float:
+    ny, nx = ids.shape
+    return max(-y, 0.0, y - ny) ** 2 + max(-x, 0.0, x - nx) ** 2
 
 
 @numba.njit(cache=True)

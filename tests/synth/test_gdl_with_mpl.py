@@ -109,6 +109,18 @@ def test_cracks_are_as_wide_as_asked(width):
     assert 0.5 * width <= mean_width <= 1.1 * width
 
 
+def test_border_of_the_plan_is_as_cracked_as_the_inside():
+    differences = []
+    for seed in range(60):
+        cracks = gdl_with_mpl((12, 160, 160), crack_area_fraction=0.15, rng=seed).labels[0] == 0
+        border = np.mean([cracks[:4].mean(), cracks[-4:].mean(), cracks[:, :4].mean(), cracks[:, -4:].mean()])
+        differences.append(border - cracks[25:-25, 25:-25].mean())
+    error = np.std(differences, ddof=1) / len(differences) ** 0.5
+    # Cracks that begin and stay inside the plan would leave two thirds of the border's cracks away.
+    assert error < 0.02
+    assert abs(np.mean(differences)) < 4 * error
+
+
 def test_published_crack_pattern_has_few_large_and_many_small_cracks():
     areas = [c["area"] for c in gdl_with_mpl((12, 500, 500), crack_area_fraction=0.25, rng=0).truth["cracks"]]
     assert np.median(areas) < 0.7 * np.mean(areas)
