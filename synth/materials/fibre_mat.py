@@ -22,6 +22,8 @@ CARBON_FELT: Mapping[str, Any] = MappingProxyType(
 )
 # Of fibres in a periodic box, in units of its longest side, where no length is given.
 PERIODIC_LENGTH = 4.0
+# The longest that may be asked for there.
+LONGEST_PERIODIC = 100.0
 # Vertices of a curved centre line: at most a radius apart, and near enough for turns of about 15 degrees at most.
 STEPS_PER_PERSISTENCE = 30
 # Standard deviation of the smoothing that finds where solid is dense, in fibre radii: through the plane, and in it.
@@ -64,7 +66,7 @@ def fibre_mat(
         ``None`` (or infinity) is straight.
     fibre_length_vox : float, optional
         Length of a fibre, in voxels, at least its diameter. ``None`` is without end; in a periodic box, which a
-        fibre without end would fill, four times its longest side.
+        fibre without end would fill, four times its longest side; there at most a hundred times.
     binder_fraction : float
         Part of the whole volume that is binder, met to one voxel. It lies where the solid is dense around, that is at
         crossings and in wedges. The fibres get the rest of the solid.
@@ -158,6 +160,11 @@ def _check_arguments(shape: tuple[int, int, int], given: Mapping[str, Any]) -> N
         )
     if length is not None and not diameter <= length < math.inf:
         raise ValueError(f"fibre_length_vox is {length!r}; give at least {diameter:g}, the fibre's diameter, or None")
+    longest = LONGEST_PERIODIC * max(shape)
+    if length is not None and given["periodic"] and length > longest:
+        raise ValueError(
+            f"fibre_length_vox is {length!r} in a periodic box, which such a fibre would fill; give at most {longest:g}"
+        )
 
 
 def _add_binder(labels: np.ndarray, count: int, radius: float, periodic: bool) -> None:

@@ -345,7 +345,9 @@ def _grow_cracks(
     # Each gets a pixel at least; the largest come first, while there is room.
     budgets = 1 + np.diff(np.round(np.cumsum(shares) / shares.sum() * (pixels - count)), prepend=0).astype(np.int64)
     # The longer a crack, the wider it has opened.
-    crack_widths = np.sort(widths[0] * np.exp(widths[1] * rng.standard_normal(count)))[::-1].copy()
+    drawn = widths[0] * np.exp(widths[1] * rng.standard_normal(count))
+    # As wide as lines are drawn; branches per width would otherwise have no end.
+    crack_widths = np.sort(np.maximum(drawn, 2 * THINNEST_RADIUS))[::-1].copy()
     lengths = np.zeros(count)
     left, grown = 0, 0
     while grown < count:

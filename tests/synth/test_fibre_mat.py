@@ -455,6 +455,7 @@ def test_recipe_makes_the_same_bytes_again(arguments):
         ({"persistence_vox": math.nan}, "persistence_vox is nan"),
         ({"fibre_length_vox": 3}, "fibre_length_vox is 3"),
         ({"fibre_length_vox": 0}, "fibre_length_vox is 0"),
+        ({"fibre_length_vox": 1e9, "periodic": True}, "in a periodic box, which such a fibre would fill; give at most"),
         ({"fibre_length_vox": math.inf}, "fibre_length_vox is inf"),
     ],
 )

@@ -109,6 +109,14 @@ def test_cracks_are_as_wide_as_asked(width):
     assert 0.5 * width <= mean_width <= 1.1 * width
 
 
+def test_cracks_narrower_than_a_line_are_drawn_as_lines():
+    hair, line = (
+        gdl_with_mpl((8, 60, 60), crack_width_vox=(width, 0.0), crack_area_fraction=0.5, n_cracks=4, rng=1)
+        for width in (1e-9, 1.5)
+    )
+    assert hair.labels.tobytes() == line.labels.tobytes()
+
+
 def test_border_of_the_plan_is_as_cracked_as_the_inside():
     differences = []
     for seed in range(60):
