@@ -56,7 +56,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     value : object
         What YAML gave.
     hint : type
-        A type hint made of numbers, text, paths, ``Literal``, unions, tuples, lists, mappings and dataclasses.
+        A type hint made of numbers, text, paths, ``Literal``, unions, tuples, lists, mappings and dataclasses; a class
+        with a class method ``from_plain(value, where)`` reads its values itself.
     where : str
         What the messages call the value, e.g. ``loop.steps``.
 
@@ -78,6 +79,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return _convert_union(value, inner, where)
     if origin is Literal:
         return _convert_literal(value, inner, where)
+    if hasattr(hint, "from_plain"):
+        return hint.from_plain(value, where)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, Mapping):
             return _build(typing.cast(type, hint), value, f"{where}.")
@@ -94,7 +97,12 @@ def convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def to_plain(config: Any) -> Any:
-    """Turn a configuration into dicts, lists, numbers and strings, ready for YAML or JSON."""
+    """Turn a configuration into dicts, lists, numbers and strings, ready for YAML or JSON.
+
+    A class with a method ``to_plain()`` writes itself.
+    """
+    if hasattr(config, "to_plain") and not isinstance(config, type):
+        return config.to_plain()
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, Mapping):
@@ -181,7 +189,8 @@ def _convert_union(value: Any, choices: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in choices:
         return None
     errors = []
-    for choice in choices:
+    # A mapping is more likely meant for a class than for a number, and its error tells more.
+    for choice in sorted(choices, key=_is_class, reverse=isinstance(value, Mapping)):
         if choice is type(None):
             continue
         try:
@@ -189,6 +198,10 @@ def _convert_union(value: Any, choices: tuple[Any, ...], where: str) -> Any:
         except ConfigError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _is_class(hint: Any) -> bool:
+    return dataclasses.is_dataclass(hint) or hasattr(hint, "from_plain")
 
 
 def _convert_literal(value: Any, choices: tuple[Any, ...], where: str) -> Any:
