@@ -3,15 +3,18 @@
 A corpus is a folder::
 
     corpus.json           the description that every sample was made from
-    manifest.jsonl        one JSON line for each complete sample, in the order in which they were finished
+    manifest.jsonl        one JSON line for each complete sample
     grey/000000.tif       uncompressed, so that training can read or map them quickly
     labels/000000.tif
-    maps/000000.npz       arrays among what is known of the structure, where there are any
+    maps/000000.npz       arrays among what is known of the structure and its image, where there are any
 
 A sample exists once its line does. The files are put in place first, each completely or not at all, and the line
-comes last; a line that a killed run left unfinished is passed over, and cut off by the next write.
+comes last; a line that a killed run left unfinished is passed over, and cut off by the next write. Several processes
+may write the files of samples, a single one the lines. They come in the order in which samples are finished;
+`Corpus.put_in_order` sorts them by index, so that the bytes do not tell how the work was shared.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,7 +22,7 @@ import math
 import operator
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,14 +34,17 @@ from volume.files import read, write
 from volume.labels import check_labels
 from volume.model import Volume
 
-__all__ = ["Corpus", "Sample"]
+__all__ = ["Corpus", "Sample", "write_volumes"]
 
 DESCRIPTION_FILE = "corpus.json"
 MANIFEST_FILE = "manifest.jsonl"
 PARTS = ("grey", "labels")
+FOLDERS = (*PARTS, "maps")
 # An array of the truth with more numbers than this is not written into the manifest's line.
 LONGEST_IN_LINE = 1024
 HASH_BLOCK = 2**20
+# What a killed process leaves of a file or of a test whether it may write.
+LEFTOVERS = (".????????-*", ".probe-????????")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,11 +58,11 @@ class Sample:
     labels : Volume
         The truth, ``uint8``, same shape.
     entry : dict
-        The sample's line of the manifest: ``index``, ``seed``, ``recipe``, ``microscope``, ``truth``,
+        The sample's line of the manifest: ``index``, ``seed``, ``recipe``, ``microscope``, ``truth``, ``image``,
         ``voxel_size_um``, ``phases``, ``shape``, and for ``grey`` and ``labels`` the ``file`` and its ``sha256``.
     maps : dict of ndarray
-        Arrays of the truth that are too large for the manifest, e.g. a map of thickness, by name. There the truth has
-        the array's shape, and the entry a ``file`` and its ``sha256`` for ``maps``.
+        Arrays that are too large for the manifest by name, e.g. ``thickness_map``; those of the image begin with
+        ``image.``. In their place in the entry is the array's shape, and for ``maps`` a ``file`` and its ``sha256``.
     """
 
     grey: Volume
@@ -154,32 +160,15 @@ class Corpus(Sequence[Sample]):
         index = self.missing(len(self) + 1)[0]
         return self.write_sample(index, grey, labels, seed=seed, recipe=recipe, **facts)
 
-    def write_sample(
-        self,
-        index: int,
-        grey: Any,
-        labels: Any,
-        *,
-        seed: Any,
-        recipe: Mapping[str, Any],
-        truth: Mapping[str, Any] | None = None,
-        microscope: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    def write_sample(self, index: int, grey: Any, labels: Any, **facts: Any) -> dict[str, Any]:
         """Write the two volumes, then the line that makes them count.
 
         Parameters
         ----------
         index : int
             Number of the sample, from 0; not one that is there already.
-        grey : Volume or array_like of shape (Z, Y, X)
-            What the microscope sees.
-        labels : Volume or array_like of shape (Z, Y, X)
-            The truth, 0 to 255. Voxel size and phases are taken from its attributes if it has them.
-        seed : int or anything that JSON can hold
-            What the sample's randomness derives from.
-        recipe, truth, microscope : mapping
-            How the structure was made, what is known of it exactly, and the settings drawn for the microscope.
-            NumPy values are welcome; numbers that are not finite become ``null``.
+        grey, labels, **facts
+            As `write_volumes` takes them.
 
         Returns
         -------
@@ -191,27 +180,73 @@ class Corpus(Sequence[Sample]):
         VolumeFileError
             The index is taken, shapes or voxel sizes differ, or the folder cannot be written to.
         """
-        index = operator.index(index)
-        if index < 0 or index in self._entries:
-            raise VolumeFileError(
-                f"sample {index} cannot be written to '{self.folder}': the index is taken or negative"
-            )
-        volumes = _pair(grey, labels)
-        known, maps = _set_apart_maps(truth)
-        facts = {"index": index, "seed": seed, "recipe": recipe, "microscope": microscope, "truth": known}
-        facts |= {key: getattr(volumes["labels"], key) for key in ("voxel_size_um", "phases", "shape")}
-        entry = _plain(facts)
-        for part, volume in volumes.items():
-            file = f"{part}/{index:06d}.tif"
-            write(self.folder / file, volume)
-            entry[part] = {"file": file, "sha256": _sha256(self.folder / file)}
-        if maps:
-            file = f"maps/{index:06d}.npz"
-            _write_maps(self.folder / file, maps)
-            entry["maps"] = {"file": file, "sha256": _sha256(self.folder / file)}
-        _append_line(self.folder / MANIFEST_FILE, json.dumps(entry, allow_nan=False))
-        self._entries[index] = entry
+        self._refuse_taken(operator.index(index))
+        entry = write_volumes(self.folder, index, grey=grey, labels=labels, **facts)
+        self.add(entry)
         return entry
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Write the line of a sample whose files are in place.
+
+        Parameters
+        ----------
+        entry : dict
+            What `write_volumes` returned, here or in another process.
+
+        Raises
+        ------
+        VolumeFileError
+            The index is taken, or a file is not in this folder.
+        OSError
+            If the line cannot be written.
+        """
+        self._refuse_taken(entry["index"])
+        for part in _parts(entry):
+            path = self.folder / entry[part]["file"]
+            if not path.is_file():
+                raise VolumeFileError(
+                    f"sample {entry['index']} is said to be complete, but '{path}' is not there; whoever writes "
+                    "samples must see the same folder"
+                )
+        _append_line(self.folder / MANIFEST_FILE, _line(entry))
+        self._entries[entry["index"]] = entry
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other processes from adding samples, and clear away what a killed one left half written.
+
+        The lock goes with the process, however it ends. Where a file system knows no locks there is none.
+
+        Raises
+        ------
+        VolumeFileError
+            If another process is adding samples.
+        """
+        import fcntl  # not everywhere that corpora are read
+
+        with (self.folder / DESCRIPTION_FILE).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise VolumeFileError(
+                    f"another process is writing to the corpus '{self.folder}'; wait for it or choose another folder"
+                ) from None
+            except OSError:
+                pass
+            self._entries = _read_manifest(self.folder / MANIFEST_FILE)
+            for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
+                for pattern in LEFTOVERS:
+                    for path in folder.glob(pattern):
+                        path.unlink(missing_ok=True)
+            yield
+
+    def put_in_order(self) -> None:
+        """Sort the manifest by index; a manifest that is in order is left alone."""
+        path = self.folder / MANIFEST_FILE
+        content = b"".join(_line(entry) for entry in self.entries)
+        if content and path.read_bytes() != content:
+            with replace_when_complete(path) as temporary:
+                temporary.write_bytes(content)
 
     def verify(self) -> list[str]:
         """Compare every file with its checksum.
@@ -223,13 +258,85 @@ class Corpus(Sequence[Sample]):
         """
         problems = []
         for entry in self.entries:
-            for part in (*PARTS, *(["maps"] if "maps" in entry else [])):
+            for part in _parts(entry):
                 path = self.folder / entry[part]["file"]
                 if not path.is_file():
                     problems.append(f"sample {entry['index']}: '{path}' is missing")
                 elif _sha256(path) != entry[part]["sha256"]:
                     problems.append(f"sample {entry['index']}: '{path}' differs from its checksum")
         return problems
+
+    def _refuse_taken(self, index: int) -> None:
+        if index < 0 or index in self._entries:
+            raise VolumeFileError(
+                f"sample {index} cannot be written to '{self.folder}': the index is taken or negative"
+            )
+
+
+def write_volumes(
+    folder: str | Path,
+    index: int,
+    *,
+    grey: Any,
+    labels: Any,
+    seed: Any,
+    recipe: Mapping[str, Any],
+    truth: Mapping[str, Any] | None = None,
+    microscope: Mapping[str, Any] | None = None,
+    image: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the files of a sample, which does not count before `Corpus.add` has got its entry.
+
+    Any number of processes may do so at a time. Files of that index are replaced.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the corpus.
+    index : int
+        Number of the sample, from 0.
+    grey : Volume or array_like of shape (Z, Y, X)
+        What the microscope sees.
+    labels : Volume or array_like of shape (Z, Y, X)
+        The truth, 0 to 255. Voxel size and phases are taken from its attributes if it has them.
+    seed : int or anything that JSON can hold
+        What the sample's randomness derives from.
+    recipe, truth, microscope, image : mapping
+        How the structure was made, what is known of it exactly, the settings drawn for the microscope, and what is
+        known of the image.
+        NumPy values are welcome; numbers that are not finite become ``null``.
+
+    Returns
+    -------
+    dict
+        The line of the manifest.
+
+    Raises
+    ------
+    VolumeFileError
+        Shapes or voxel sizes differ, or the folder cannot be written to.
+    """
+    folder, index = Path(folder), operator.index(index)
+    volumes = _pair(grey, labels)
+    known, maps = _set_apart_maps(truth, "")
+    seen, more = _set_apart_maps(image, "image.")
+    maps |= more
+    facts = {"index": index, "seed": seed, "recipe": recipe, "microscope": microscope, "truth": known, "image": seen}
+    facts |= {key: getattr(volumes["labels"], key) for key in ("voxel_size_um", "phases", "shape")}
+    entry = _plain(facts)
+    for part, volume in volumes.items():
+        file = f"{part}/{index:06d}.tif"
+        write(folder / file, volume)
+        entry[part] = {"file": file, "sha256": _sha256(folder / file)}
+    if maps:
+        file = f"maps/{index:06d}.npz"
+        _write_maps(folder / file, maps)
+        entry["maps"] = {"file": file, "sha256": _sha256(folder / file)}
+    return entry
+
+
+def _parts(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(part for part in FOLDERS if part in entry)
 
 
 def _pair(grey: Any, labels: Any) -> dict[str, Volume]:
@@ -249,12 +356,15 @@ def _pair(grey: Any, labels: Any) -> dict[str, Volume]:
     return volumes
 
 
-def _set_apart_maps(truth: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+def _set_apart_maps(
+    truth: Mapping[str, Any] | None, prefix: str
+) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
     """Return the truth with the shapes of its large arrays in their place, and those arrays."""
     if truth is None:
         return None, {}
-    maps = {key: v for key, v in truth.items() if isinstance(v, np.ndarray) and v.size > LONGEST_IN_LINE}
-    return {key: {"map_shape": maps[key].shape} if key in maps else value for key, value in truth.items()}, maps
+    large = {key: v for key, v in truth.items() if isinstance(v, np.ndarray) and v.size > LONGEST_IN_LINE}
+    known = {key: {"map_shape": large[key].shape} if key in large else value for key, value in truth.items()}
+    return known, {f"{prefix}{key}": array for key, array in large.items()}
 
 
 def _write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
@@ -287,13 +397,17 @@ def _read_manifest(path: Path) -> dict[int, dict[str, Any]]:
     return entries
 
 
-def _append_line(path: Path, line: str) -> None:
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry, allow_nan=False).encode("utf-8") + b"\n"
+
+
+def _append_line(path: Path, line: bytes) -> None:
     with path.open("a+b") as file:
         if file.tell() and not _ends_line(file):
             # What follows the last newline is a line that a killed run did not finish.
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line.encode("utf-8") + b"\n")
+        file.write(line)
 
 
 def _ends_line(file: BinaryIO) -> bool:

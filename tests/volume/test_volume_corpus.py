@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from volume import Corpus, Volume
+from volume.corpus import write_volumes
 
 DESCRIPTION = {"recipe": {"name": "spheres", "porosity": 0.4, "shape": (4, 5, 6)}, "microscope": {"tilt": 52.0}}
 
@@ -42,6 +43,7 @@ def test_a_sample_comes_back_as_it_went_in(tmp_path):
         "recipe": {"n": 7, "overlap": True},
         "microscope": {"blur": 0.5},
         "truth": {"porosity": 0.25, "centres": [[0, 1, 2], [3, 4, 5]], "tortuosity": None},
+        "image": None,
         "voxel_size_um": [0.1, 0.2, 0.3],
         "phases": ["pore", "solid"],
         "shape": [4, 5, 6],
@@ -67,6 +69,20 @@ def test_maps_of_the_truth_come_back_from_a_file_of_their_own(tmp_path):
         corpus[0]
     file.unlink()
     assert "missing" in corpus.verify()[0]
+
+
+def test_large_arrays_of_the_image_lie_beside_those_of_the_structure(tmp_path):
+    corpus = Corpus.create(tmp_path / "c", description=DESCRIPTION)
+    labels, map_, drift = np.ones((4, 40, 50), np.uint8), np.arange(2000.0), np.arange(4000.0).reshape(2000, 2)
+    entry = corpus.write_sample(
+        0, labels, labels, seed=1, recipe={}, truth={"map": map_}, image={"map": drift, "z": np.arange(4)}
+    )
+    assert entry["truth"] == {"map": {"map_shape": [2000]}}
+    assert entry["image"] == {"map": {"map_shape": [2000, 2]}, "z": [0, 1, 2, 3]}
+    maps = Corpus(tmp_path / "c")[0].maps
+    assert sorted(maps) == ["image.map", "map"]
+    np.testing.assert_array_equal(maps["image.map"], drift)
+    np.testing.assert_array_equal(maps["map"], map_)
 
 
 def test_a_sample_without_maps_has_no_file_for_them(tmp_path):
@@ -117,6 +133,59 @@ def test_a_resumed_run_gives_the_same_bytes_as_one_without_a_break(tmp_path):
         make(resumed, index)
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
     assert Corpus(tmp_path / "broken").verify() == []
+
+
+def test_manifest_is_put_in_order_and_then_left_alone(tmp_path):
+    ordered, mixed = (Corpus.create(tmp_path / name, description=DESCRIPTION) for name in ("ordered", "mixed"))
+    for index in range(4):
+        make(ordered, index)
+    for index in (2, 0, 3, 1):
+        make(mixed, index)
+    mixed.put_in_order()
+    assert contents(tmp_path / "mixed") == contents(tmp_path / "ordered")
+    before = (tmp_path / "mixed" / "manifest.jsonl").stat()
+    Corpus(tmp_path / "mixed").put_in_order()
+    assert (tmp_path / "mixed" / "manifest.jsonl").stat() == before
+
+
+def test_files_of_other_processes_count_once_their_entry_is_added(tmp_path):
+    corpus = Corpus.create(tmp_path / "c", description=DESCRIPTION)
+    labels = np.ones((4, 5, 6), np.uint8)
+    entry = write_volumes(tmp_path / "c", 3, grey=labels, labels=labels, seed=1, recipe={})
+    assert len(Corpus(tmp_path / "c")) == 0
+    corpus.add(entry)
+    assert Corpus(tmp_path / "c").missing(4) == [0, 1, 2]
+    with pytest.raises(ValueError, match="sample 3 cannot be written"):
+        corpus.add(entry)
+
+
+def test_entry_whose_files_lie_elsewhere_is_refused(tmp_path):
+    corpus = Corpus.create(tmp_path / "c", description=DESCRIPTION)
+    labels = np.ones((4, 5, 6), np.uint8)
+    entry = write_volumes(tmp_path / "other", 0, grey=labels, labels=labels, seed=1, recipe={})
+    with pytest.raises(ValueError, match="must see the same folder"):
+        corpus.add(entry)
+    assert len(Corpus(tmp_path / "c")) == 0
+
+
+def test_one_process_at_a_time_adds_samples(tmp_path):
+    first, second = (Corpus.create(tmp_path, description=DESCRIPTION) for _ in range(2))
+    with first.writing():
+        make(first, 0)
+        with pytest.raises(ValueError, match="another process is writing"), second.writing():
+            pass
+    with second.writing():
+        assert second.missing(2) == [1]
+
+
+def test_what_killed_processes_left_half_written_is_cleared_away(tmp_path):
+    corpus = Corpus.create(tmp_path, description=DESCRIPTION)
+    make(corpus, 0)
+    before = contents(tmp_path)
+    for name in (".1a2b3c4d-manifest.jsonl", ".probe-1a2b3c4d", "grey/.1a2b3c4d-000001.tif", "labels/.probe-00ff00ff"):
+        (tmp_path / name).touch()
+    with corpus.writing():
+        assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("kept", [1, 2, 20, -1])
