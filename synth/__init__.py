@@ -1,29 +1,35 @@
 """Structures with known truth, and the microscopes that image them."""
 
 from synth.blender import blender_stack
-from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
 from synth.gaussian import correlation_function, gaussian_field
 from synth.gaussian_cuts import gaussian_phases
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
+from synth.microscope_image import MicroscopeImage
 from synth.porespy_adapter import porespy_structure
 from synth.recipes import build_structure, image_structure
+from synth.sem import FIBSEM_PRESETS, FibsemSettings, fibsem, fibsem_image
 from synth.size_laws import frozen_distribution
 from synth.spheres import sphere_pack
 from synth.stamping import stamp_spheres
 from synth.structure import Structure
 from synth.truth import boolean_model, gaussian_bands, gaussian_level_set, gaussian_polygons, intersection
+from synth.xray import XRAY_PRESETS, XraySettings, xray_ct, xray_image
 
 __all__ = [
+    "FIBSEM_PRESETS",
+    "XRAY_PRESETS",
     "FibsemSettings",
+    "MicroscopeImage",
     "Structure",
+    "XraySettings",
     "blender_stack",
     "boolean_model",
     "build_structure",
     "catalyst_layer",
     "correlation_function",
-    "draw_fibsem_settings",
     "fibre_mat",
     "fibsem",
+    "fibsem_image",
     "frozen_distribution",
     "gaussian_bands",
     "gaussian_field",
@@ -39,4 +45,6 @@ __all__ = [
     "sofc_electrode",
     "sphere_pack",
     "stamp_spheres",
+    "xray_ct",
+    "xray_image",
 ]

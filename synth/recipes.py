@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import math
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -10,14 +9,37 @@ from typing import Any
 import numpy as np
 
 from launch import convert, to_plain
-from synth.fibsem import FibsemSettings, draw_fibsem_settings, fibsem
 from synth.gaussian_cuts import gaussian_phases
+from synth.laws import LAWS, Law, draw
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
+from synth.microscope_image import MicroscopeImage
 from synth.porespy_adapter import PREFIX, porespy_structure
+from synth.sem import FIBSEM_PRESETS, fibsem_image
 from synth.spheres import sphere_pack
 from synth.structure import Structure
+from synth.xray import XRAY_PRESETS, xray_image
 
-__all__ = ["GENERATORS", "MICROSCOPES", "build_structure", "draw_numbers", "image_structure"]
+__all__ = [
+    "GENERATORS", "MICROSCOPES", "Microscope", "build_structure", "draw_numbers", "image_structure",
+    "microscope_settings", "with_changes",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Microscope:
+    """An instrument that recipes can name.
+
+    Parameters
+    ----------
+    presets : mapping of str to settings
+        Frozen dataclasses, whose fields may be laws; one is called ``default``.
+    image : callable
+        ``image(labels, settings, rng=…)`` returns a `MicroscopeImage`.
+    """
+
+    presets: Mapping[str, Any]
+    image: Callable[..., MicroscopeImage]
+
 
 GENERATORS: dict[str, Callable[..., Structure]] = {
     function.__name__: function
@@ -26,8 +48,10 @@ GENERATORS: dict[str, Callable[..., Structure]] = {
         redox_cell,
     )
 }  # fmt: skip
-MICROSCOPES = ("fibsem",)
-LAWS = ("uniform", "log_uniform", "choice")
+MICROSCOPES = {
+    "fibsem": Microscope(FIBSEM_PRESETS, fibsem_image),
+    "xray_ct": Microscope(XRAY_PRESETS, xray_image),
+}
 
 
 def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
@@ -74,7 +98,7 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     return generator(**{key: convert(value, hints[key], key) for key, value in arguments.items()}, rng=rng)
 
 
-def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed: int) -> tuple[np.ndarray, dict]:
+def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed: int) -> MicroscopeImage:
     """Image a structure.
 
     Parameters
@@ -82,35 +106,86 @@ def image_structure(structure: Structure, microscope: Mapping[str, Any], *, seed
     structure : Structure
         What lies under the microscope.
     microscope : mapping
-        ``instrument`` names one of `MICROSCOPES`; ``settings`` is ``default``, ``random`` or a mapping of
-        `FibsemSettings` fields, whose numbers may be drawn as in a recipe.
+        ``instrument`` names one of `MICROSCOPES`, ``preset`` one of its presets (``default`` if not given), and
+        ``settings`` holds fields of its settings that are to differ from the preset's: values, or laws to draw
+        them from, as in a recipe.
     seed : int
         Decides what is drawn and the noise.
 
     Returns
     -------
-    grey : ndarray of float32, shape (Z, Y, X)
-    drawn : dict
-        The instrument and its settings as drawn.
+    MicroscopeImage
+        Its ``settings`` are those as drawn.
+
+    Raises
+    ------
+    ValueError
+        For an unknown instrument, preset or setting, and for a value of the wrong type or size.
     """
-    _refuse_unknown(microscope, ("instrument", "settings"), "the microscope has no key")
+    instrument, settings = microscope_settings(microscope)
     drawing, rng = np.random.default_rng(seed).spawn(2)
-    name, wanted = microscope.get("instrument"), microscope.get("settings", "default")
-    if name not in MICROSCOPES:
+    return instrument.image(structure.labels, draw(settings, drawing), rng=rng)
+
+
+def microscope_settings(microscope: Mapping[str, Any]) -> tuple[Microscope, Any]:
+    """Return the instrument that a mapping names, and its settings, laws not yet drawn; see `image_structure`."""
+    _refuse_unknown(microscope, ("instrument", "preset", "settings"), "the microscope has no key")
+    name, preset, changes = (
+        microscope.get(k, v) for k, v in (("instrument", None), ("preset", "default"), ("settings", {}))
+    )
+    if not isinstance(name, str) or name not in MICROSCOPES:
         raise ValueError(f"microscope names the instrument {name!r}; known are {', '.join(MICROSCOPES)}")
-    if wanted == "random":
-        settings = draw_fibsem_settings(drawing)
-    elif wanted == "default":
-        settings = FibsemSettings()
-    elif isinstance(wanted, Mapping):
-        settings = convert(draw_numbers(to_plain(wanted), drawing), FibsemSettings, "settings")
-    else:
-        raise ValueError(f"microscope settings are {wanted!r}; give 'default', 'random' or a mapping of settings")
-    return fibsem(structure, settings, rng=rng), {"instrument": name, **dataclasses.asdict(settings)}
+    instrument = MICROSCOPES[name]
+    if not isinstance(preset, str) or preset not in instrument.presets:
+        raise ValueError(f"{name} has no preset {preset!r}; known are {', '.join(instrument.presets)}")
+    if not isinstance(changes, Mapping):
+        raise ValueError(
+            f"microscope settings are {changes!r}; give a mapping of settings, and a whole set as the preset"
+        )
+    return instrument, with_changes(instrument.presets[preset], to_plain(changes), "settings")
+
+
+def with_changes(settings: Any, changes: Mapping[str, Any], where: str) -> Any:
+    """Return settings with some fields changed by plain text, within groups of settings too.
+
+    Parameters
+    ----------
+    settings : frozen dataclass
+    changes : mapping
+        Plain values by field; a mapping for a group changes only the fields that it names. A group that is off is
+        switched on with its defaults.
+    where : str
+        What the messages call the settings.
+
+    Returns
+    -------
+    Same type as `settings`.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown field or a value that does not fit.
+    """
+    hints = typing.get_type_hints(type(settings))
+    whole, grouped = {}, {}
+    for key, value in changes.items():
+        group = _group_type(hints.get(key))
+        if group is not None and isinstance(value, Mapping) and not _names_a_law(value):
+            now = getattr(settings, key)
+            grouped[key] = with_changes(now if isinstance(now, group) else group(), value, f"{where}.{key}")
+        else:
+            whole[key] = value
+    known = {key: value for key, value in whole.items() if key in hints}
+    unknown = {key: value for key, value in whole.items() if key not in hints}
+    if unknown:
+        # Only to have the unknown key refused in the words of every other configuration.
+        convert(unknown, type(settings), where)
+    typed = {key: convert(value, hints[key], f"{where}.{key}") for key, value in known.items()}
+    return dataclasses.replace(settings, **typed, **grouped)
 
 
 def draw_numbers(values: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Return `values` with each ``{law: […]}`` replaced by a number drawn from it."""
+    """Return `values` with each ``{law: […]}`` replaced by what is drawn from it."""
     return {key: _draw(key, value, rng) for key, value in values.items()}
 
 
@@ -120,6 +195,16 @@ def _refuse_unknown(given: Iterable[Any], known: Collection[str], complaint: str
         raise ValueError(f"{complaint} '{unknown[0]}'; it has {', '.join(known)}")
 
 
+def _names_a_law(value: Mapping[str, Any]) -> bool:
+    return len(value) == 1 and next(iter(value)) in LAWS
+
+
+def _group_type(hint: Any) -> Any:
+    """Return the class of settings among the types that a field may have, if there is one."""
+    kinds = typing.get_args(hint) or (hint,)
+    return next((k for k in kinds if dataclasses.is_dataclass(k) and not issubclass(typing.cast(type, k), Law)), None)
+
+
 def _draw(key: str, value: Any, rng: np.random.Generator) -> Any:
     if isinstance(value, list):
         return tuple(value)
@@ -127,17 +212,4 @@ def _draw(key: str, value: Any, rng: np.random.Generator) -> Any:
         return value
     if "name" in value:
         return {inner: _draw(f"{key}.{inner}", v, rng) for inner, v in value.items()}
-    law = next(iter(value), None)
-    options = value.get(law)
-    if len(value) != 1 or law not in LAWS or not isinstance(options, list | tuple) or not options:
-        raise ValueError(f"'{key}' is {dict(value)!r}; give a number or one law of {', '.join(LAWS)} with a list")
-    if law == "choice":
-        return options[int(rng.integers(len(options)))]
-    low, high = convert(options, tuple[float, float], f"{key}.{law}")
-    if not -math.inf < low <= high < math.inf:
-        raise ValueError(f"'{key}': {law} takes [low, high], not {list(options)!r}")
-    if law == "log_uniform":
-        if low <= 0:
-            raise ValueError(f"'{key}': log_uniform takes numbers above 0, not {list(options)!r}")
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    return float(rng.uniform(low, high))
+    return Law.from_plain(value, key).draw(rng)

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synth import FibsemSettings, build_structure, draw_fibsem_settings, fibsem, image_structure, sphere_pack
+from launch import ConfigError
+from synth import FibsemSettings, build_structure, fibsem, image_structure, sphere_pack
+from synth.laws import Law, Uniform, has_laws
+from synth.recipes import MICROSCOPES, with_changes
 from synth.recipes import draw_numbers
 
 PACK = {"generator": "sphere_pack", "shape": [10, 12, 14], "porosity": 0.5, "diameter_vox": 4}
@@ -194,44 +197,74 @@ def test_fault_inside_a_generator_is_not_taken_for_a_bad_recipe(monkeypatch):
 # Microscopes
 
 
-@pytest.mark.parametrize("settings", [{}, {"settings": "default"}])
-def test_default_microscope_is_the_default_instrument(settings):
-    grey, drawn = image_structure(structure(), {"instrument": "fibsem", **settings}, seed=3)
-    assert np.array_equal(grey, fibsem(structure(), FibsemSettings(), rng=maker(3)))
-    assert drawn == {"instrument": "fibsem", **dataclasses.asdict(FibsemSettings())}
+@pytest.mark.parametrize("microscope", [{}, {"preset": "default"}, {"settings": {}}])
+def test_default_microscope_is_the_default_instrument(microscope):
+    image = image_structure(structure(), {"instrument": "fibsem", **microscope}, seed=3)
+    assert np.array_equal(image.grey, fibsem(structure(), FibsemSettings(), rng=maker(3)))
+    assert image.settings == FibsemSettings()
 
 
-def test_random_microscope_is_a_drawn_instrument():
-    grey, drawn = image_structure(structure(), {"instrument": "fibsem", "settings": "random"}, seed=3)
-    drawing, rng = np.random.default_rng(3).spawn(2)
-    settings = draw_fibsem_settings(drawing)
-    assert drawn == {"instrument": "fibsem", **dataclasses.asdict(settings)}
-    assert np.array_equal(grey, fibsem(structure(), settings, rng=rng))
+@pytest.mark.parametrize(("instrument", "preset"), [("fibsem", "random"), ("xray_ct", "random")])
+def test_settings_as_drawn_and_the_same_seed_make_the_image_again(instrument, preset):
+    for seed in range(3):
+        image = image_structure(structure(), {"instrument": instrument, "preset": preset}, seed=seed)
+        assert not has_laws(image.settings)
+        again = MICROSCOPES[instrument].image(structure().labels, image.settings, rng=maker(seed))
+        assert np.array_equal(image.grey, again.grey)
+        assert np.array_equal(image.labels, again.labels)
+
+
+@pytest.mark.parametrize("instrument", MICROSCOPES)
+def test_every_instrument_has_a_default_and_a_random_preset(instrument):
+    presets = MICROSCOPES[instrument].presets
+    assert {"default", "random"} <= set(presets)
+    assert has_laws(presets["random"])
 
 
 def test_settings_of_a_microscope_may_be_drawn():
     wanted = {"dose": {"log_uniform": [10, 100]}, "face_grey": [0.5, 1], "tilt_deg": 45, "read_noise": "1e-2"}
-    grey, drawn = image_structure(structure(), {"instrument": "fibsem", "settings": wanted}, seed=3)
-    assert 10 <= drawn["dose"] <= 100
-    assert (drawn["face_grey"], drawn["tilt_deg"], drawn["read_noise"]) == ((0.5, 1.0), 45.0, 0.01)
-    assert drawn["depth_vox"] == FibsemSettings().depth_vox
-    assert grey.shape == structure().shape
+    image = image_structure(structure(), {"instrument": "fibsem", "settings": wanted}, seed=3)
+    drawn = image.settings
+    assert 10 <= drawn.dose <= 100
+    assert (drawn.face_grey, drawn.tilt_deg, drawn.read_noise) == ((0.5, 1.0), 45.0, 0.01)
+    assert drawn.depth_vox == FibsemSettings().depth_vox
+    assert image.shape == structure().shape
+
+
+def test_change_within_a_group_leaves_the_rest_of_the_group_alone():
+    @dataclasses.dataclass(frozen=True)
+    class Group:
+        low: float | Law = 1.0
+        high: float | Law = 2.0
+
+    @dataclasses.dataclass(frozen=True)
+    class Whole:
+        first: Group = Group(low=5.0)
+        second: Group | None = None
+        other: float = 0.5
+
+    changed = with_changes(Whole(), {"first": {"high": 3}, "second": {"low": {"uniform": [0, 1]}}}, "settings")
+    assert changed == Whole(Group(5.0, 3.0), Group(Uniform(0, 1), 2.0), 0.5)
+    with pytest.raises(ConfigError, match="'settings.first.hihg'; did you mean 'settings.first.high'"):
+        with_changes(Whole(), {"first": {"hihg": 3}}, "settings")
 
 
 @pytest.mark.parametrize(
     ("microscope", "message"),
     [
-        ({}, "instrument None; known are fibsem"),
+        ({}, "instrument None; known are fibsem, xray_ct, blender"),
         ({"instrument": "tem"}, "instrument 'tem'; known are fibsem"),
-        ({"instrument": "fibsem", "setting": "random"}, "has no key 'setting'; it has instrument, settings"),
-        ({"instrument": "fibsem", "settings": "some"}, "settings are 'some'; give 'default', 'random' or a mapping"),
+        ({"instrument": ["fibsem"]}, r"instrument \['fibsem'\]; known are"),
+        ({"instrument": "fibsem", "setting": {}}, "has no key 'setting'; it has instrument, preset, settings"),
+        ({"instrument": "fibsem", "preset": "some"}, "fibsem has no preset 'some'; known are default, "),
+        ({"instrument": "fibsem", "settings": "random"}, "settings are 'random'; give a mapping of settings, and"),
         ({"instrument": "fibsem", "settings": None}, "settings are None; give"),
         ({"instrument": "fibsem", "settings": {"doze": 3}}, "'settings.doze'; did you mean 'settings.dose'"),
         ({"instrument": "fibsem", "settings": {"dose": "many"}}, "'settings.dose' is 'many'; it must be a number"),
         ({"instrument": "fibsem", "settings": {"dose": -3}}, "dose is -3.0; give a number above 0"),
         ({"instrument": "fibsem", "settings": {"face_grey": 0.5}}, "'settings.face_grey' is 0.5; it must be a list"),
         ({"instrument": "fibsem", "settings": {"face_grey": ["a"]}}, "it must be a number"),
-        ({"instrument": "fibsem", "settings": {"dose": {"gauss": [1, 2]}}}, "'dose' is .*one law of uniform"),
+        ({"instrument": "fibsem", "settings": {"dose": {"gauss": [1, 2]}}}, "'settings.dose' is .*one law of uniform"),
     ],
 )
 def test_impossible_microscope_is_refused_in_one_sentence(microscope, message):
