@@ -30,7 +30,7 @@ CASES = {
         "default": ("carbon_paper", 0),
         "random": ("carbon_paper", 0),
         "procon-ct-mini-gdl": ("gdl_with_mpl", 1),
-        "bmit-redox-cell": ("redox_cell", 0),
+        "bmit-redox-cell": ("redox_cell", 1),
         "synchrotron-felt": ("carbon_felt", 0),
     },
     "blender": {"default": ("sphere_pack", 0), "pfib-catalyst-layer": ("sphere_pack", 0)},
@@ -53,13 +53,13 @@ def main() -> None:
 
 
 def image(instrument: str, preset: str, material: str) -> Any:
-    """Return a `MicroscopeImage` of a material of the gallery; Blender renders but a few layers."""
+    """Return a `MicroscopeImage` of a material of the gallery; Blender renders but a few cuts."""
     from synth import build_structure, image_structure
 
     recipe = yaml.safe_load((RECIPES / f"{material}.yaml").read_text(encoding="utf-8"))
-    if instrument == "blender":
-        recipe["shape"] = [12, *recipe["shape"][1:]]
-    return image_structure(build_structure(recipe, seed=0), {"instrument": instrument, "preset": preset}, seed=0)
+    changes = {"slice_step_vox": recipe["shape"][0] // 3} if instrument == "blender" else {}
+    microscope = {"instrument": instrument, "preset": preset, "settings": changes}
+    return image_structure(build_structure(recipe, seed=0), microscope, seed=0)
 
 
 def pair(image: Any, axis: int) -> np.ndarray:

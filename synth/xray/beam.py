@@ -165,8 +165,14 @@ def retrieve(intensity: np.ndarray, settings: Any) -> np.ndarray:
 
 
 def squared_frequency(sizes: list[int]) -> np.ndarray:
-    """Return f² (cycles per pixel) of the spectra that ``rfft2`` gives."""
-    return (fft.fftfreq(sizes[0])[:, None] ** 2 + fft.rfftfreq(sizes[1]) ** 2).astype(np.float32)
+    """Return f² (cycles per pixel) of the spectra that ``rfft2`` gives, as differences of the fourth order see it.
+
+    Plain f² has a kink at the highest frequency, and so a kernel without an end: fringes would cross the whole
+    picture, and depend on where it ends.
+    """
+    rows, columns = (1 - np.cos(2 * math.pi * f) for f in (fft.fftfreq(sizes[0]), fft.rfftfreq(sizes[1])))
+    rows, columns = (c * (1 + c / 6) / (2 * math.pi**2) for c in (rows, columns))
+    return (rows[:, None] + columns).astype(np.float32)
 
 
 def blur(pictures: np.ndarray, sigma: float) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 from scipy import ndimage
 
 from synth.threads import in_threads
-from synth.xray.beam import blur, retrieve
+from synth.xray.beam import blur, blur_reach, retrieve
 from synth.xray.projector import in_parts
-from synth.xray.sampling import blur_gain
+from synth.xray.sampling import TRUNCATE, blur_gain
 
 __all__ = ["Faults", "detect", "draw_faults"]
 
@@ -58,10 +58,9 @@ def draw_faults(
     rng : Generator
         Source of randomness.
     """
-    static, wandering, response, flat = (rng.standard_normal(shape, dtype=np.float32) for _ in range(4))
-    width = settings.ring_width_px
-    static, wandering, response = (_widen(field, width) for field in (static, wandering, response))
+    static, wandering, response = (_fluctuation(shape, settings.ring_width_px, rng) for _ in range(3))
     error = settings.ring * static
+    flat = rng.standard_normal(shape, dtype=np.float32)
     if settings.flats > 0:
         error = error + flat / np.sqrt(settings.flats * photons, dtype=np.float32)
     chance, value = rng.random(shape), rng.uniform(0, full, shape)
@@ -74,11 +73,14 @@ def draw_faults(
     )
 
 
-def _widen(field: np.ndarray, width: float) -> np.ndarray:
-    """Return white noise blurred to `width` and of the same deviation as before, on the whole."""
+def _fluctuation(shape: tuple[int, int], width: float, rng: np.random.Generator) -> np.ndarray:
+    """Return noise of the mean 0 and the deviation 1, blurred to `width`, in any row as in any other."""
+    reach = blur_reach(width)
+    noise = rng.standard_normal([n + 2 * reach for n in shape], dtype=np.float32)
     if width == 0:
-        return field
-    return ndimage.gaussian_filter(field, width, mode="wrap") * blur_gain(width)
+        return noise
+    noise = ndimage.gaussian_filter(noise, width, truncate=TRUNCATE) * blur_gain(width)
+    return noise[tuple(slice(reach, n - reach) for n in noise.shape)]
 
 
 def detect(

@@ -25,11 +25,11 @@ _RANDOM = XraySettings(
     mottle=Sometimes(0.5, Uniform(0.02, 0.15)),
     mottle_px=LogUniform(0.7, 5.0),
     beam=BeamSettings(
-        scan_photons=LogUniform(3e5, 3e7),
+        scan_photons=LogUniform(1e6, 3e7),
         bandwidth=Sometimes(0.6, Uniform(0.05, 0.35)),
         source_blur_px=Uniform(0.0, 0.7),
         fresnel_px2=Sometimes(0.5, LogUniform(0.1, 1.0)),
-        delta_beta=LogUniform(20.0, 120.0),
+        delta_beta=LogUniform(4.0, 20.0),
     ),
     scan=ScanSettings(
         angles_per_px=LogUniform(0.4, 1.6),
@@ -43,7 +43,7 @@ _RANDOM = XraySettings(
         blur_px=Uniform(0.3, 1.2),
         read_noise=Sometimes(0.5, LogUniform(1.0, 30.0)),
         flats=LogUniform(5.0, 100.0),
-        ring=Sometimes(0.7, LogUniform(2e-4, 4e-3)),
+        ring=Sometimes(0.7, LogUniform(1e-4, 2e-3)),
         ring_width_px=Sometimes(0.5, Uniform(0.3, 2.5)),
         ring_drift=Sometimes(0.5, Uniform(0.0, 1.0)),
         ring_nonlinear=Sometimes(0.3, LogUniform(1e-3, 1e-2)),
@@ -52,9 +52,9 @@ _RANDOM = XraySettings(
     reconstruction=ReconstructionSettings(
         window=Choice(("ramp", "shepp-logan", "cosine", "hamming", "hann")),
         cutoff=Uniform(0.6, 1.0),
-        retrieval_delta_beta=Sometimes(0.5, LogUniform(5.0, 100.0)),
+        retrieval_delta_beta=Sometimes(0.5, LogUniform(2.0, 15.0)),
     ),
-    grey=GreySettings(below=Uniform(0.1, 0.6), above=Uniform(0.0, 0.4)),
+    grey=GreySettings(below=Uniform(0.25, 0.75), above=Uniform(0.3, 0.75)),
 )
 
 # Gas diffusion layers with a microporous layer: pore, fibre, MPL.
@@ -118,7 +118,7 @@ _REDOX = XraySettings(
         blur_px=1.25, ring=LogUniform(2e-5, 1.5e-4), ring_width_px=Uniform(1.0, 3.0), ring_drift=Uniform(0.0, 0.5)
     ),
     reconstruction=ReconstructionSettings(window="shepp-logan", retrieval_delta_beta=Uniform(500.0, 1000.0)),
-    grey=GreySettings(below=Uniform(0.2, 0.5), above=Uniform(0.2, 0.5)),
+    grey=GreySettings(below=Uniform(0.45, 0.7), above=Uniform(0.25, 0.5)),
 )
 
 # Felts and preforms of carbon fibres, pixels near 1.3 µm, at a synchrotron. No paper: every number is a guess, set so
@@ -130,15 +130,15 @@ _FELT = XraySettings(
     beam=BeamSettings(
         scan_photons=LogUniform(1e8, 8e8),
         source_blur_px=Uniform(0.3, 0.6),
-        fresnel_px2=Uniform(0.4, 0.8),
-        delta_beta=Uniform(300.0, 600.0),
+        fresnel_px2=Uniform(0.45, 0.75),
+        delta_beta=Uniform(350.0, 550.0),
     ),
     scan=ScanSettings(angles_per_px=Uniform(0.35, 0.8), jitter_px=0.05),
     detector=DetectorSettings(
         blur_px=Uniform(0.6, 0.9), ring=LogUniform(2e-5, 1e-4), ring_width_px=Uniform(0.5, 2.0), ring_drift=0.5
     ),
-    reconstruction=ReconstructionSettings(window="hann", retrieval_delta_beta=Uniform(60.0, 120.0)),
-    grey=GreySettings(below=Uniform(0.55, 0.8), above=Uniform(1.4, 2.2), bits=8),
+    reconstruction=ReconstructionSettings(window="hann", retrieval_delta_beta=Uniform(75.0, 115.0)),
+    grey=GreySettings(below=Uniform(0.65, 0.9), above=Uniform(2.4, 3.0), bits=8),
 )
 
 XRAY_PRESETS: dict[str, XraySettings] = {

@@ -103,16 +103,18 @@ def mottle(plane: tuple[int, int], rows: np.ndarray, *, strength: float, sigma: 
         0 or more.
     """
     reach = int(TRUNCATE * sigma + 0.5)
-    field = np.empty((*plane, len(rows) + 2 * reach), np.float32)
+    # Noise beyond the faces, too: reflected there, it would vary more at them than inside.
+    wide = (plane[0] + 2 * reach, plane[1] + 2 * reach)
+    field = np.empty((*wide, len(rows) + 2 * reach), np.float32)
 
     def fill(k: int) -> None:
         rng = np.random.default_rng((seed, GRAIN, int(rows[0]) + k))
-        field[..., k] = rng.standard_normal(plane, dtype=np.float32)
+        field[..., k] = rng.standard_normal(wide, dtype=np.float32)
 
     in_threads(fill, range(field.shape[2]))
     if sigma > 0:
         ndimage.gaussian_filter(field, sigma, output=field, mode="reflect", truncate=TRUNCATE)
-    field = field[..., reach : field.shape[2] - reach]
+    field = field[tuple(slice(reach, n - reach) for n in field.shape)]
     return np.maximum(1 + np.float32(strength * blur_gain(sigma) ** 1.5) * field, 0, dtype=np.float32)
 
 

@@ -16,6 +16,8 @@ RIM = 4
 # The reach of a kernel beyond this many pixels is not provided for around the box, where it would only cost time.
 FARTHEST_RIM = 16
 CLOSE = 1e-9
+# A direction that the scan sees less of than this part of the other one is left as it is.
+LEAST_SEEN = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Scan:
     weights : ndarray of float64, shape (A,)
         Share of each projection in the integral over half a turn.
     path : ndarray of float64, shape (A, 3)
-        Displacement of the sample along z, y and x in pixels; its mean over the scan's drift is 0.
+        Displacement of the sample from the middle of the box along z, y and x in pixels; see `plan_scan`.
     offset : float
         Of the axis on the detector, in pixels.
     width : int
@@ -49,8 +51,12 @@ class Scan:
     @property
     def shifts(self) -> np.ndarray:
         """Displacement of the picture along the detector's rows, shape (A,)."""
-        along_x, along_y = np.cos(self.true_angles), np.sin(self.true_angles)
-        return self.offset + self.path[:, 2] * along_x + self.path[:, 1] * along_y
+        return self.offset + across(self.path, self.true_angles)
+
+
+def across(path: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Return how far a displaced sample, shape (A, 3), is off along the detector's rows at each angle, shape (A,)."""
+    return path[:, 2] * np.cos(angles) + path[:, 1] * np.sin(angles)
 
 
 def plan_scan(plane: tuple[int, int], settings: Any, *, reach: int, rng: np.random.Generator) -> Scan:
@@ -66,6 +72,12 @@ def plan_scan(plane: tuple[int, int], settings: Any, *, reach: int, rng: np.rand
         How far (pixels) blur and fringes carry.
     rng : Generator
         For what moves at random.
+
+    Notes
+    -----
+    An axis off its place displaces the slices of less than a full turn, a creeping sample those of any. The sample
+    stands off the middle by just as much the other way, so that on average over the directions the slices show what
+    the box holds where the box holds it.
     """
     ny, nx = plane
     scan = settings.scan
@@ -76,14 +88,23 @@ def plan_scan(plane: tuple[int, int], settings: Any, *, reach: int, rng: np.rand
     # A little more than the angle, lest rounding put a half turn before itself.
     met = np.ceil((turn - (angles + CLOSE) % math.pi) / math.pi)
     true_angles = angles + math.radians(scan.angle_jitter_deg) * rng.standard_normal(len(angles))
+    weights = turn / len(angles) / met
     path = _draw_path(len(angles), scan.drift_px, scan.jitter_px, rng)
+    path[:, 1:] -= _displacement(angles, weights, scan.centre_offset_px + across(path, true_angles))
     rim = RIM + min(reach, FARTHEST_RIM)
     reflect = settings.surroundings == "reflect"
     sample = Sample.cylinder(ny, nx, radius=diameter / 2 + rim) if reflect else Sample.box(ny, nx)
     astray = math.ceil(abs(scan.centre_offset_px) + np.abs(path).sum(axis=1).max())
     # With as many pixels, odd or even, as the box has columns, the picture at 0° falls on whole pixels.
     width = 2 * (math.ceil((diameter - nx) / 2) + 2 * rim + astray) + nx
-    return Scan(angles, true_angles, turn / len(angles) / met, path, float(scan.centre_offset_px), width, sample)
+    return Scan(angles, true_angles, weights, path, float(scan.centre_offset_px), width, sample)
+
+
+def _displacement(angles: np.ndarray, weights: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Return the displacement of the slices, along y and x, that comes closest to the shifts on the detector."""
+    root = np.sqrt(weights)
+    seen = root[:, None] * np.column_stack([np.sin(angles), np.cos(angles)])
+    return np.linalg.lstsq(seen, root * shifts, rcond=LEAST_SEEN)[0]
 
 
 def _draw_path(n: int, drift: float, jitter: float, rng: np.random.Generator) -> np.ndarray:

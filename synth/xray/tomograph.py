@@ -83,7 +83,8 @@ def xray_image(labels: Any, settings: XraySettings | None = None, *, rng: np.ran
 
         - ``porosity``: fraction of label 0 in the box, in the structure's own voxels;
         - ``attenuation``: of each label per image voxel; ``window``: what became grey 0 and 1;
-        - ``angles_deg``, shape (A,), the true ones; ``path_px``, shape (A, 3), the sample's displacement along z, y, x;
+        - ``angles_deg``, shape (A,), the true ones; ``path_px``, shape (A, 3), the sample's displacement along z, y, x
+          from the middle of the box, such that on average the slices show what is where ``labels`` say;
         - ``centre_offset_px`` and ``axis_px``, where the axis is thought to fall on the detector (pixel index);
         - ``ring_profile``, shape (Z', W): the lasting error of each detector pixel's optical thickness, and
           ``ring_drift``, shape (Z', W): what is added to it from the start of the scan to its end; a ring has the

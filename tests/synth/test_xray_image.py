@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from launch import convert, to_plain
 from synth import fibre_mat, gdl_with_mpl, redox_cell
-from synth.laws import Choice, Uniform, has_laws
+from synth.laws import Choice, Sometimes, Uniform, has_laws
 from synth.xray import (
     XRAY_PRESETS,
     BeamSettings,
@@ -93,17 +93,17 @@ def test_seed_decides_every_byte_whatever_the_threads(preset, monkeypatch):
     assert xray_ct(labels, settings, rng=7).tobytes() == first.tobytes()
 
 
-@pytest.mark.parametrize("fresnel", [0.0, 0.3])
-def test_passes_of_few_slices_leave_no_seam(fresnel, monkeypatch):
+@pytest.mark.parametrize(("fresnel", "blur"), [(0.0, 0.7), (0.3, 0.7), (0.3, 0.0), (3.0, 0.0)])
+def test_passes_of_few_slices_leave_no_seam(fresnel, blur, monkeypatch):
     settings = clean(
         # A count follows its expectation by leaps, so that noise would hide how little a cut kernel matters.
         beam={
             "scan_photons": 1e15 if fresnel else 1e6,
             "fresnel_px2": fresnel,
-            "delta_beta": 50.0,
-            "source_blur_px": 0.5,
+            "delta_beta": 15.0 / max(fresnel, 0.3),
+            "source_blur_px": blur,
         },
-        detector={"blur_px": 0.7, "ring": 0.002, "read_noise": 2.0},
+        detector={"blur_px": blur, "ring": 0.002, "read_noise": 2.0},
         scan={"drift_px": 1.0, "n_angles": 40},
     )
     labels = blocks((40, 14, 16), side=7)
@@ -218,6 +218,66 @@ def test_grey_values_are_the_steps_of_the_file(bits):
     np.testing.assert_allclose(steps / (2**bits - 1), exact, atol=0.51 / (2**bits - 1))
 
 
+@pytest.mark.parametrize("preset", XRAY_PRESETS)
+def test_window_of_a_preset_clips_few_voxels_of_any_phase(preset):
+    """One in a hundred on average over the draws; single draws of noise, rings and fringes clip more."""
+    if preset == "bmit-redox-cell":
+        labels = redox_cell(
+            (24, 32, 32), bubble_fraction=0.1, bubble_diameter_vox=12, fibre_fraction=0.05, rng=0
+        ).labels
+    elif preset == "synchrotron-felt":
+        labels = fibre_mat((24, 40, 40), porosity=0.86, fibre_diameter_vox=11, rng=0).labels
+    else:
+        labels = blocks((16, 36, 36), n_labels=5)
+    stacks = [xray_ct(labels, XRAY_PRESETS[preset], rng=seed) for seed in range(8)]
+    for phase in np.unique(labels):
+        assert np.mean([np.isin(grey[labels == phase], (0, 1)).mean() for grey in stacks]) < 0.01
+
+
+# Where things are
+
+
+def displacement(picture, reference):
+    """Return by how much a picture is displaced along y and x, from its gradients, for less than a pixel."""
+    picture, reference = (ndimage.gaussian_filter(p.astype(float), (0, 2, 2)) for p in (picture, reference))
+    inner = (slice(None), slice(5, -5), slice(5, -5))
+    slopes = [np.gradient(reference, axis=axis)[inner].ravel() for axis in (1, 2)]
+    columns = np.column_stack([*slopes, reference[inner].ravel(), np.ones(slopes[0].size)])
+    return -np.linalg.lstsq(columns, picture[inner].ravel(), rcond=None)[0][:2]
+
+
+def grains(shape, size):
+    """Return labels of another structure in each slice."""
+    noise = np.random.default_rng(0).standard_normal(shape)
+    return (ndimage.gaussian_filter(noise, (0, size, size)) > 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (41, 40), (40, 41), (33, 58)])
+@pytest.mark.parametrize("side", [1, 2, 3])
+@pytest.mark.parametrize("surroundings", ["reflect", "air"])
+def test_slices_lie_where_their_labels_do(shape, side, surroundings):
+    """Also if the last image voxels reach beyond the box."""
+    labels = grains([4 * side, *(n * side - (side > 1) for n in shape)], 3.0 * side)
+    image = xray_image(labels, clean(pixel_vox=side, surroundings=surroundings), rng=0)
+    ends = [(0, image.labels.shape[axis] * side - labels.shape[axis]) for axis in range(3)]
+    parts = np.pad(labels, ends, mode="symmetric").reshape([n for m in image.shape for n in (m, side)])
+    assert np.abs(displacement(image.grey, parts.mean(axis=(1, 3, 5)))).max() < 0.04
+
+
+@pytest.mark.parametrize("turn", [120.0, 180.0, 270.0, 360.0])
+@pytest.mark.parametrize("wrong", [{"centre_offset_px": 0.8}, {"drift_px": 2.0}, {"jitter_px": 0.3}])
+def test_slices_lie_where_their_labels_do_though_axis_and_sample_do_not(turn, wrong):
+    """Left alone, this offset moves the slices of half a turn by a whole pixel."""
+    labels = grains((24, 56, 56), 3.0)
+    plain, image = (xray_ct(labels, clean(scan={"range_deg": turn, **w}), rng=1) for w in ({}, wrong))
+    assert np.abs(displacement(image, plain)).max() < 0.1
+
+
+def test_scan_of_almost_no_turn_does_not_move_the_sample_out_of_the_beam():
+    image = xray_image(rod(), clean(scan={"range_deg": 0.01, "centre_offset_px": 5.0}), rng=0)
+    assert np.abs(image.truth["path_px"]).max() < 5.1
+
+
 # Partial volume
 
 
@@ -294,6 +354,15 @@ def test_mottle_has_its_deviation_in_the_material_and_leaves_gas_alone(size):
         assert found[:, 30:].std() == pytest.approx(0.1 * 0.02, rel=0.25)
 
 
+@pytest.mark.parametrize(("plane", "size"), [((30, 30), 2.0), ((3, 5), 4.0)])
+def test_mottle_is_as_strong_at_the_faces_as_inside(plane, size):
+    fields = np.stack(
+        [tomograph.mottle(plane, np.arange(6), strength=0.1, sigma=size, seed=s)[:2, :2, 0] for s in range(100)]
+    )
+    # The four corners of a field hang together.
+    assert fields.std() == pytest.approx(0.1, rel=4 / math.sqrt(2 * 100))
+
+
 def test_mottle_of_a_slice_does_not_depend_on_the_slices_around_it():
     all_slices, some = (
         tomograph.mottle((7, 9), rows, strength=0.2, sigma=1.5, seed=1) for rows in (np.arange(9), np.arange(3, 6))
@@ -357,9 +426,13 @@ def test_axis_off_its_place_makes_a_ring_of_that_radius_of_a_point_in_a_full_tur
 
 
 def test_axis_off_its_place_makes_half_a_ring_in_half_a_turn():
-    found = density(rod(41, 1.0), clean(scan={"centre_offset_px": 4.0}, surroundings="air"))[0]
-    y, r = np.arange(41)[:, None] - 20, radii()
-    on_ring = np.abs(r - 4) < 1
+    settings = clean(scan={"centre_offset_px": 4.0}, surroundings="air")
+    found = density(rod(41, 1.0), settings)[0]
+    # About where the point stands.
+    _, dy, dx = xray_image(rod(41, 1.0), settings, rng=0).truth["path_px"][0]
+    assert (dy, dx) == pytest.approx((-4 * 4 / math.pi, 0), abs=0.1)
+    y, x = np.arange(41)[:, None] - 20 - dy, np.arange(41) - 20 - dx
+    on_ring = np.abs(np.hypot(y, x) - 4) < 1
     assert found[on_ring & (y > 1)].mean() > 5 * abs(found[on_ring & (y < -1)].mean())
 
 
@@ -375,12 +448,12 @@ def test_missing_angles_lower_what_full_ones_give_and_double_ones_do_not_raise_i
     np.testing.assert_allclose(means[1:], 0.02, rtol=0.02)
 
 
-def test_creeping_sample_is_where_its_path_says():
-    """The path is steady, its middle at 0; a point is seen at the mean place, smeared."""
+def test_creeping_sample_goes_its_distance_steadily():
     image = xray_image(rod(), clean(scan={"drift_px": 6.0, "n_angles": 100}), rng=5)
     path = image.truth["path_px"]
     assert path.shape == (100, 3)
-    np.testing.assert_allclose(path.mean(axis=0), 0, atol=1e-12)
+    assert path[:, 0].mean() == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(np.diff(path, axis=0), np.tile(path[1] - path[0], (99, 1)), atol=1e-12)
     assert np.linalg.norm(path[-1] - path[0]) == pytest.approx(6.0 * 99 / 100)
     assert not np.allclose(image.grey, xray_ct(rod(), clean(scan={"n_angles": 100}), rng=5), atol=0.01)
 
@@ -484,6 +557,22 @@ def test_every_setting_is_in_the_table(group, name):
 def test_law_that_may_leave_the_range_is_refused():
     with pytest.raises(ValueError, match=r"drift_px is .*give"):
         ScanSettings(drift_px=Uniform(-1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: XraySettings(pixel_vox=Uniform(1, 3)), r"pixel_vox is .*give a whole number"),
+        (lambda: XraySettings(pixel_vox=Choice((1, 1.5))), r"pixel_vox is .*give a whole number"),
+        (lambda: ScanSettings(n_angles=Sometimes(0.5, Uniform(20, 30), 50)), r"n_angles is .*give a whole number"),
+        (lambda: ReconstructionSettings(window=Choice(("ramp", "box"))), r"window is .*'box'.*give one of ramp"),
+        (lambda: ReconstructionSettings(window=Uniform(0, 1)), r"window is .*give one of ramp"),
+        (lambda: GreySettings(percentiles=("1", 3)), r"percentiles is .*give two numbers"),
+    ],
+)
+def test_law_that_can_draw_what_is_none_is_refused_before_it_does(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_attenuations_drawn_alike_are_refused():
