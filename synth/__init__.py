@@ -1,6 +1,6 @@
 """Structures with known truth, and the microscopes that image them."""
 
-from synth.blender import blender_stack
+from synth.blender import BLENDER_PRESETS, BlenderImaging, blender_image, blender_stack
 from synth.gaussian import correlation_function, gaussian_field
 from synth.gaussian_cuts import gaussian_phases
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
@@ -16,12 +16,15 @@ from synth.truth import boolean_model, gaussian_bands, gaussian_level_set, gauss
 from synth.xray import XRAY_PRESETS, XraySettings, xray_ct, xray_image
 
 __all__ = [
+    "BLENDER_PRESETS",
     "FIBSEM_PRESETS",
     "XRAY_PRESETS",
+    "BlenderImaging",
     "FibsemSettings",
     "MicroscopeImage",
     "Structure",
     "XraySettings",
+    "blender_image",
     "blender_stack",
     "boolean_model",
     "build_structure",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from launch import convert, to_plain
+from synth.blender import BLENDER_PRESETS, blender_image
 from synth.gaussian_cuts import gaussian_phases
 from synth.laws import LAWS, Law, draw
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
@@ -51,6 +52,7 @@ GENERATORS: dict[str, Callable[..., Structure]] = {
 MICROSCOPES = {
     "fibsem": Microscope(FIBSEM_PRESETS, fibsem_image),
     "xray_ct": Microscope(XRAY_PRESETS, xray_image),
+    "blender": Microscope(BLENDER_PRESETS, blender_image),
 }
 
 

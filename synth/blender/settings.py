@@ -1,18 +1,23 @@
 """What the rendered microscope can be set to: light, brightness, texture, threads."""
 
 import dataclasses
-import math
+from typing import Any
 
 import numpy as np
 
+from synth.laws import Law, check_range
+
 __all__ = ["BlenderSettings"]
+
+DEVICES = ("cpu", "gpu")
 
 
 @dataclasses.dataclass(frozen=True)
 class BlenderSettings:
     """Light and surfaces of `synth.blender_stack`.
 
-    Brightness is linear; 1 is the grey value 1 of a flat white face, before `exposure`.
+    Brightness is linear; 1 is the grey value 1 of a flat white face, before `exposure`. Any number that shapes the
+    picture may be a law, which `blender_image` draws from.
 
     Parameters
     ----------
@@ -41,50 +46,61 @@ class BlenderSettings:
         Depth in voxels over which the signal from inside a pore falls by 1/e, on top of shadow.
     exposure, gamma : float
         Grey value = clip(exposure * brightness, 0, 1) ** (1 / gamma).
+    denoise : bool
+        Take the noise of the few light paths out of each picture with Intel's Open Image Denoise, which is shown
+        brightness and slope of the surfaces, so that texture and edges stay.
+    device : str
+        ``cpu``, or ``gpu`` for the graphics card (OptiX, CUDA, HIP, Metal or oneAPI, whichever is found first). Each
+        kind of device has its own last bits.
     threads : int
-        Render threads; 0 takes every core. The picture does not depend on it.
+        Processor threads; 0 takes every one that NUMBA_NUM_THREADS allows. Slices are shared among several processes.
+        The picture does not depend on it.
     timeout_s : float, optional
         Longest time for the whole stack; default 300 s plus 60 s a slice.
     """
 
-    phase_brightness: tuple[float, ...] | None = None
-    wall_brightness: float = 0.85
-    rim: float = 0.45
-    edge: float = 0.3
-    grain: float = 0.16
-    grain_vox: float = 2.5
-    roughness: float = 0.6
-    smoothing_vox: float = 1.0
-    sun: float = 0.55
-    sun_elevation_deg: float = 40.0
-    sun_azimuth_deg: float = 120.0
-    escape_depth_vox: float = 30.0
-    exposure: float = 1.0
-    gamma: float = 1.0
+    phase_brightness: tuple[float | Law, ...] | None = None
+    wall_brightness: float | Law = 0.85
+    rim: float | Law = 0.45
+    edge: float | Law = 0.3
+    grain: float | Law = 0.16
+    grain_vox: float | Law = 2.5
+    roughness: float | Law = 0.6
+    smoothing_vox: float | Law = 1.0
+    sun: float | Law = 0.55
+    sun_elevation_deg: float | Law = 40.0
+    sun_azimuth_deg: float | Law = 120.0
+    escape_depth_vox: float | Law = 30.0
+    exposure: float | Law = 1.0
+    gamma: float | Law = 1.0
+    denoise: bool = True
+    device: str = "cpu"
     threads: int = 0
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be rendered."""
         for name in ("grain_vox", "escape_depth_vox", "exposure", "gamma"):
-            _require(name, getattr(self, name), above=0.0)
-        for name in ("wall_brightness", "rim", "edge", "grain", "roughness", "smoothing_vox", "threads"):
-            _require(name, getattr(self, name), at_least=0.0)
-        if not 0 <= self.sun <= 1:
-            raise ValueError(f"sun is {self.sun}; it is a share of the light and must lie in [0, 1]")
-        if not 0 < self.sun_elevation_deg <= 90:
-            raise ValueError(f"sun_elevation_deg is {self.sun_elevation_deg}; it must lie in (0, 90]")
-        if not math.isfinite(self.sun_azimuth_deg):
-            raise ValueError(f"sun_azimuth_deg is {self.sun_azimuth_deg}; it must be finite")
-        if self.timeout_s is not None:
-            _require("timeout_s", self.timeout_s, above=0.0)
+            check_range(name, getattr(self, name), above=0.0)
+        for name in ("wall_brightness", "rim", "edge", "grain", "roughness", "smoothing_vox"):
+            check_range(name, getattr(self, name), low=0.0)
+        check_range("sun", self.sun, low=0.0, high=1.0)
+        check_range("sun_elevation_deg", self.sun_elevation_deg, above=0.0, high=90.0)
+        check_range("sun_azimuth_deg", self.sun_azimuth_deg)
         for value in self.phase_brightness or ():
-            if not 0 < value <= 1:
-                raise ValueError(f"phase_brightness holds {value}; every brightness must lie in (0, 1]")
+            check_range("phase_brightness", value, above=0.0, high=1.0)
+        if self.timeout_s is not None:
+            check_range("timeout_s", self.timeout_s, above=0.0)
+        if self.device not in DEVICES:
+            raise ValueError(f"device is {self.device!r}; it must be 'cpu' or 'gpu'")
+        if not isinstance(self.denoise, bool):
+            raise ValueError(f"denoise is {self.denoise!r}; it must be true or false")
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int | np.integer) or self.threads < 0:
+            raise ValueError(f"threads is {self.threads!r}; it must be a whole number, 0 for every thread")
 
     def brightness_table(self, highest_label: int) -> np.ndarray:
         """Return the brightness of labels 0, 1, … `highest_label` as float32 (label 0, the pore, is 0)."""
-        values = self.phase_brightness
+        values: tuple[Any, ...] | None = self.phase_brightness
         if values is None:
             values = (0.7,) if highest_label <= 1 else tuple(np.linspace(0.5, 0.85, highest_label))
         if len(values) < highest_label:
@@ -93,9 +109,3 @@ class BlenderSettings:
                 "give one brightness for every solid phase"
             )
         return np.array([0.0, *values], dtype=np.float32)
-
-
-def _require(name: str, value: float, *, above: float = -math.inf, at_least: float = -math.inf) -> None:
-    if not (math.isfinite(value) and value > above and value >= at_least):
-        bound = f"above {above:g}" if above > -math.inf else f"at least {at_least:g}"
-        raise ValueError(f"{name} is {value}; it must be finite and {bound}")
