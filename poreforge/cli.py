@@ -1,13 +1,19 @@
 """The ``poreforge`` command."""
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launch import exit_on_bad_input, load_config
+from launch.command import INTERRUPTED
 from poreforge.outputs import bare_name
 
 __all__ = ["main"]
+
+RETRY_S = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     corpus = commands.add_parser("corpus", help="make a training corpus; the same command again goes on")
     corpus.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus")
     _add_config(corpus, required=True)
+    corpus.add_argument("--workers", type=_number, metavar="N", help="processes on this machine (default: this one)")
+    corpus.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers do it, tcp://host:port")
     corpus.set_defaults(run=_corpus)
 
     segment = commands.add_parser("segment", help="labels and porosity of a grey volume")
@@ -46,6 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--out", type=Path, metavar="FILE", help="labels (default: VOLUME-labels.tif in this folder)")
     _add_voxel_size(segment)
     segment.set_defaults(run=_segment)
+
+    correct = commands.add_parser("correct", help="undo what the microscope did to a raw stack, with a report")
+    correct.add_argument("stack", metavar="STACK", help="file or folder with grey values, slice by slice")
+    correct.add_argument(
+        "--out", type=Path, metavar="FILE", help="result (default: STACK-corrected.tif in this folder)"
+    )
+    correct.add_argument(
+        "--step", action="append", default=[], metavar="NAME=VALUE",
+        help="auto, on or off for region, gain, background, stripes, drift, foreshortening; also contrast=stretch",
+    )  # fmt: skip
+    correct.add_argument("--config", type=Path, metavar="FILE", help="YAML file with these settings")
+    _add_voxel_size(correct)
+    correct.set_defaults(run=_correct)
 
     characterise = commands.add_parser("characterise", help="every number and picture of a labelled volume")
     characterise.add_argument("volume", metavar="VOLUME", help="file or folder with labels, 0 being pore")
@@ -58,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_config(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--config", type=Path, required=required, metavar="FILE", help="YAML file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+
+
+def _number(text: str) -> int | str:
+    """Return a whole number if it is one, else the text, which is refused in one line where it is used."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _add_voxel_size(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +105,38 @@ def _demo(parsed: argparse.Namespace) -> None:
 def _corpus(parsed: argparse.Namespace) -> None:
     from synth.production import CorpusConfig, produce_corpus
 
-    corpus = produce_corpus(load_config(CorpusConfig, parsed.config, parsed.set), parsed.out)
+    config = load_config(CorpusConfig, parsed.config, parsed.set)
+    with _stopping_politely(f"what is complete in '{parsed.out}' stays, the same command goes on"):
+        corpus = produce_corpus(config, parsed.out, workers=parsed.workers, scheduler=parsed.scheduler)
     print(f"{len(corpus)} volumes in {parsed.out}")
+
+
+@contextlib.contextmanager
+def _stopping_politely(advice: str) -> Iterator[None]:
+    """End on Ctrl-C, and likewise on the signal with which batch systems warn, with a line and exit status 130."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def stop_soon(lost: "sys.UnraisableHookArgs") -> None:
+        # Compiled code that calls back, such as Numba's, cannot pass an interrupt on.
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+        else:
+            known_hook(lost)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGALRM)}
+    known_hook, sys.unraisablehook = sys.unraisablehook, stop_soon
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"poreforge corpus: interrupted; {advice}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = known_hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _segment(parsed: argparse.Namespace) -> None:
@@ -89,6 +148,18 @@ def _segment(parsed: argparse.Namespace) -> None:
     interval = f"{low:.4f} to {high:.4f}"
     report = out.with_name(f"{bare_name(out)}.html")
     print(f"porosity {summary['porosity']:.4f} ({interval}); labels in {out}, report in {report}")
+
+
+def _correct(parsed: argparse.Namespace) -> None:
+    from poreforge.correction import correct_file
+    from segment.correction import CorrectionSettings
+
+    out = parsed.out or Path(f"{bare_name(parsed.stack)}-corrected.tif")
+    settings = load_config(CorrectionSettings, parsed.config, parsed.step)
+    summary = correct_file(parsed.stack, out, settings=settings, voxel_size_um=parsed.voxel_size)
+    done = [step["name"] for step in summary["steps"] if step["applied"]]
+    said = f"corrected {', '.join(done)}" if done else "nothing had to be corrected"
+    print(f"{said}; stack in {out}, report in {out.with_name(f'{bare_name(out)}.html')}")
 
 
 def _characterise(parsed: argparse.Namespace) -> None:
