@@ -32,7 +32,7 @@ from synth import (
     sofc_electrode,
     sphere_pack,
 )  # fmt: skip
-from synth.sem.milling import Curtains, apply_curtains
+from synth.sem.milling import Curtains
 
 SHAPE = (32, 192, 192)
 STRUCTURES: dict[str, Callable[[tuple[int, int, int], int], np.ndarray]] = {
@@ -59,10 +59,15 @@ def _graded(shape: tuple[int, int, int], seed: int) -> np.ndarray:
     return (field / field.std() > 1.28 * np.linspace(-1, 1, shape[1])[:, None]).astype(np.uint8)
 
 
+def noiseless(labels: np.ndarray, seed: int, curtains: Curtains | None = None) -> np.ndarray:
+    """Return the stack as an even, steady instrument without noise sees it, with or without curtains."""
+    quiet = FibsemSettings(shading=0, slice_gain=0, dose=1e9, read_noise=0, curtains=curtains)
+    return np.asarray(fibsem(labels, quiet, rng=seed))
+
+
 def image(labels: np.ndarray, seed: int, *, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the stack as an even, steady instrument sees it, and the same without noise."""
-    quiet = FibsemSettings(shading=0, slice_gain=0, dose=1e9, read_noise=0)
-    ideal = np.asarray(fibsem(labels, quiet, rng=seed))
+    ideal = noiseless(labels, seed)
     spread = noise * np.sqrt(np.maximum(ideal, 0) / 150 + 0.02**2)
     return (ideal + spread * np.random.default_rng(seed).standard_normal(ideal.shape)).astype(np.float32), ideal
 
@@ -149,7 +154,7 @@ def compare_stripes() -> None:
         forced = undo_stripes(clean, estimate_stripes(clean, force=True).field)
         losses = [loss_db(out, clean, ideal) for out in (forced, wedge_filter(clean), wavelet_fft(clean))]
         for kind, curtains in CURTAINS.items():
-            stripy = clean + apply_curtains(ideal, labels, curtains, rng=1) - ideal
+            stripy = clean + noiseless(labels, 1, curtains) - ideal
             estimate = estimate_stripes(stripy)
             outs = (
                 undo_stripes(stripy, estimate.field),
@@ -205,7 +210,7 @@ def clock() -> None:
     shape = (64, 256, 256)
     labels = STRUCTURES["sphere pack, 45 % pore"](shape, 0)
     clean, ideal = image(labels, 0)
-    stripy = clean + apply_curtains(ideal, labels, CURTAINS["half from hard spots"], rng=0) - ideal
+    stripy = clean + noiseless(labels, 0, CURTAINS["half from hard spots"]) - ideal
     jobs = {
         "gain": lambda: estimate_gain(stripy), "background": lambda: estimate_background(stripy),
         "stripes": lambda: estimate_stripes(stripy), "wedge": lambda: wedge_filter(stripy),

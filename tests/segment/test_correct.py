@@ -31,7 +31,7 @@ def as_type(stack, dtype):
     return np.clip(stack * white, -white if np.dtype(dtype).kind != "u" else 0, white).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64])
 def test_an_untouched_stack_is_the_very_object_that_came(dtype):
     stack = as_type(porous(), dtype)
     before = stack.copy()
@@ -43,14 +43,13 @@ def test_an_untouched_stack_is_the_very_object_that_came(dtype):
     assert correct(wrapped).stack is wrapped
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("noise", [0.02, 0.1])
+@pytest.mark.parametrize(("seed", "noise"), [(0, 0.02), (1, 0.1)])
 def test_stacks_that_need_nothing_are_left_alone(seed, noise):
     report = correct(porous(seed, noise=noise)).report
     assert [step.name for step in report.steps if step.applied] == []
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
 def test_gain_and_background_are_undone_in_the_type_that_came(dtype):
     clean = porous()
     stack = as_type(spoilt(clean), dtype)

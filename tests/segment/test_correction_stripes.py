@@ -72,7 +72,7 @@ def test_a_filter_forced_on_a_clean_stack_loses_less_than_half_a_decibel(clean):
     assert loss(wedge_filter(grey)) > 0.5
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("noise", "limit"), [(0.01, 0.2), (0.1, -1.2)])
 def test_a_stack_without_stripes_has_none(seed, noise, limit):
     estimate = estimate_stripes(porous(seed, noise=noise, limit=limit)[0])
