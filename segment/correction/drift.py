@@ -19,6 +19,8 @@ SIGNIFICANT = 2.0
 LEAST_RMS_PX = 0.3
 # A structure that leans moves steadily: only what comes and goes from slice to slice is surely drift.
 LEAST_JERK_PX = 0.15
+# Of the steps that both halves of the picture find: where less is common to both, shifting adds more than it removes.
+LEAST_AGREEMENT = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,7 +98,7 @@ def estimate_drift(
         raise ValueError(f"parallax_px is {parallax_px!r}; give a number of pixels a slice")
     seen = sighting or sight(array, slice_px=slice_px)
     if seen.behind is None:
-        return _drift_of_faces(seen.faces)
+        return _confirmed(_drift_of_faces(seen.faces), array, slice_px)
     z = np.arange(len(array)) - (len(array) - 1) / 2
     steady = steady_motion(seen.behind, seen.faces, parallax_px=parallax_px)
     path = seen.behind.path - np.outer(z * steady.parallax, (1, 0))
@@ -111,7 +113,41 @@ def estimate_drift(
         or _matters(steady.drift, steady.drift_error, z)
     )
     evidence = {"followed": "what lies behind the faces", "wander_px": wander, "noise_px": noise}
-    return _report(path, error, (steady.drift, steady.drift_error), seen.behind, found=found, evidence=evidence)
+    drift = _report(path, error, (steady.drift, steady.drift_error), seen.behind, found=found, evidence=evidence)
+    return _confirmed(drift, array, slice_px)
+
+
+def _confirmed(drift: DriftEstimate, stack: np.ndarray, slice_px: float) -> DriftEstimate:
+    """Return the drift as it is if both halves of the picture find it by themselves, and none otherwise.
+
+    Noise and the structure's own changes differ between the halves, a drift does not.
+    """
+    if not drift.found:
+        return drift
+    agreement = _agreement_of_halves(stack, slice_px)
+    evidence = {**drift.evidence, "agreement": agreement}
+    if agreement > LEAST_AGREEMENT:
+        return dataclasses.replace(drift, evidence=evidence)
+    evidence["verdict"] = "the two halves of the picture do not find the same drift: nothing to do"
+    return dataclasses.replace(
+        drift, path_px=np.zeros_like(drift.path_px), steady_px=0.0, found=False, evidence=evidence
+    )
+
+
+def _agreement_of_halves(stack: np.ndarray, slice_px: float) -> float:
+    """Return the correlation of the steps from slice to slice in the left and the right half; 0 if there are none."""
+    middle = stack.shape[2] // 2
+    if middle < SMALLEST_STACK[2]:
+        return 0.0
+    steps = []
+    for half in (stack[:, :, :middle], stack[:, :, middle:]):
+        if np.ptp(half) == 0:
+            return 0.0
+        seen = sight(half, slice_px=slice_px)
+        step = np.diff((seen.behind or seen.faces).path, axis=0)
+        steps.append((step - step.mean(axis=0)).ravel())
+    norm = np.linalg.norm(steps[0]) * np.linalg.norm(steps[1])
+    return float(steps[0] @ steps[1] / norm) if norm > 0 else 0.0
 
 
 def _matters(slope: float, error: float, z: np.ndarray) -> bool:

@@ -88,7 +88,8 @@ def blender_stack(
         Pixels along x, or (rows, columns); pixels are square and the columns span the face. Rows beyond the face show
         a dark surround. Default: one pixel a voxel along x, and as many rows as the face needs (each at least 4).
     samples : int
-        Light paths a pixel; the noise falls with their square root. The denoiser makes four look like sixteen.
+        Light paths a pixel; the noise falls with their square root. With the denoiser, four look like eight
+        without.
     depth_vox : int, optional
         How many layers behind the cut are built; deeper is black. Default 40.
     rng : numpy.random.Generator or int

@@ -7,6 +7,7 @@ from tilted_view import camera_stack, walk
 
 from segment.correction.drift import common_area, estimate_drift, register
 from segment.correction.sighting import sight
+from synth import FibsemSettings, fibsem, sphere_pack
 
 
 def rms(path):
@@ -133,3 +134,14 @@ def test_bytes_do_not_depend_on_the_run(drifting):
     again = sight(stack[:10], slice_px=1.0)
     assert np.array_equal(again.faces.path, sight(stack[:10], slice_px=1.0).faces.path)
     assert sighting.behind is not None
+
+
+@pytest.mark.parametrize("dose", [150.0, 30.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_still_stack_with_few_pores_is_not_said_to_drift(seed, dose):
+    """The faces' own changes and noise make a path of half a pixel, which the halves of the picture do not share."""
+    labels = sphere_pack((24, 128, 128), porosity=0.1, diameter_vox=18, rng=seed).labels
+    still = fibsem(labels, FibsemSettings(shading=0.0, slice_gain=0.0, dose=dose), rng=seed)
+    estimate = estimate_drift(still)
+    assert not estimate.found
+    assert not estimate.path_px.any()
