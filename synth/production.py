@@ -108,8 +108,7 @@ def produce_corpus(
         "voxel_size_um": config.voxel_size_um,
     }
     begun = Corpus.create(folder, description=description) if (folder / DESCRIPTION_FILE).is_file() else None
-    if begun is not None and not begun.missing(config.count):
-        begun.put_in_order()
+    if begun is not None and not begun.missing(config.count) and begun.is_in_order():
         return begun
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(scheduler)) if scheduler is not None else None

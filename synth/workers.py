@@ -6,8 +6,10 @@ import importlib.util
 import itertools
 import logging
 import os
+import pickle
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,9 @@ WORKERS_PER_THREAD = 4
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
+STOPS = (signal.SIGINT, signal.SIGTERM)
+# Memory of one volume is kept for the next; by dask's settings each page would be handed back and asked for again.
+MEMORY_VARIABLES = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
 
 
 def check_workers(workers: Any, scheduler: Any) -> None:
@@ -95,13 +100,19 @@ def connect(scheduler: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def local_client(workers: int) -> Iterator[Any]:
-    """Give a client of a cluster of processes on this machine, which end with this one however it ends."""
+    """Give a client of a cluster of processes on this machine, which end with this one however it ends.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be started.
+    """
     import dask
     from distributed import Client, LocalCluster
 
-    threads = max(1, thread_count() // workers)
+    variables = dict.fromkeys(THREAD_VARIABLES, max(1, thread_count() // workers)) | MEMORY_VARIABLES
     settings: dict[str, Any] = {
-        **{f"distributed.nanny.pre-spawn-environ.{name}": threads for name in THREAD_VARIABLES},
+        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in variables.items()},
         # Compiled code may keep a worker from its heartbeat for minutes.
         "distributed.scheduler.worker-ttl": None,
         "distributed.worker.profile.enabled": False,
@@ -110,8 +121,8 @@ def local_client(workers: int) -> Iterator[Any]:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
     }
-    with _quiet(), _environment_kept(), dask.config.set(settings):
-        with _interrupts_held_back():
+    with _quiet(), _environment_kept(), dask.config.set(settings), contextlib.ExitStack() as stack:
+        with _interrupts_held_back(), _starting(workers):
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -120,8 +131,8 @@ def local_client(workers: int) -> Iterator[Any]:
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
-        with cluster, Client(cluster, set_as_default=False) as client:
-            yield client
+            stack.enter_context(cluster)
+        yield stack.enter_context(Client(cluster, set_as_default=False))
 
 
 def spread(client: Any, make: Callable[[int], Any], indices: Iterable[int]) -> Iterator[Any]:
@@ -142,7 +153,7 @@ def spread(client: Any, make: Callable[[int], Any], indices: Iterable[int]) -> I
         If a call ends its worker time and again, the scheduler is lost, or there are no workers for two minutes; and
         what `make` raises.
     """
-    waiting, pending = iter(indices), dict[Any, int]()
+    make, waiting, pending = _packed(make), iter(indices), dict[Any, int]()
     seen_workers = time.monotonic()
     try:
         while True:
@@ -160,6 +171,18 @@ def spread(client: Any, make: Callable[[int], Any], indices: Iterable[int]) -> I
             client.cancel(list(pending))
 
 
+@contextlib.contextmanager
+def _starting(workers: int) -> Iterator[None]:
+    try:
+        yield
+    # Dask wraps what happened to a process into errors of several kinds.
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise ValueError(
+            f"{workers} worker processes could not be started ({error.__cause__ or error}); there may be too little "
+            "memory or too many processes: take fewer workers, then give the same command again"
+        ) from error
+
+
 def _require_dask(what: str) -> None:
     if importlib.util.find_spec("distributed") is None:
         raise ValueError(f"{what} dask, which is not installed; type: pip install 'poreforge[cluster]'")
@@ -173,6 +196,19 @@ async def _greet(scheduler: str) -> None:
     async with asyncio.timeout(CONNECT_S):
         comm = await reach(scheduler, timeout=CONNECT_S, **Security().get_connection_args("client"))
         comm.abort()
+
+
+def _packed(make: Callable[[int], Any]) -> Callable[[int], Any]:
+    """Return `make` for the journey: a scheduler opens it without this package, a worker can say that it lacks it."""
+    content = pickle.dumps(make)
+
+    # An inner function travels whole and not as a name in this module, so it may use nothing from here.
+    def opened(index: int) -> Any:
+        import pickle
+
+        return pickle.loads(content)(index)
+
+    return opened
 
 
 def _thread_total(client: Any) -> int:
@@ -244,14 +280,24 @@ def _environment_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Block Ctrl-C; threads and processes begun meanwhile never get it, so that this process alone ends them."""
+    """Put off what asks to stop; processes begun meanwhile never get it, so that this one alone ends them."""
     # Its start, otherwise by the first process, would lift the block.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    heard: list[int] = []
+    handlers = {}
+    # Older threads, such as those of compiled code, do not block it, and what they get is handled in the main thread.
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPS:
+            handlers[number] = signal.signal(number, lambda n, _: heard.append(n)) or signal.SIG_DFL
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import json
 import math
 import operator
 import os
+import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -108,6 +109,8 @@ class Corpus(Sequence[Sample]):
     def create(cls, folder: str | Path, *, description: Mapping[str, Any]) -> "Corpus":
         """Make an empty corpus, or open the one that is there so that a run goes on where it ended.
 
+        Samples whose files are gone do not count any more. Of several processes that begin at once the first decides.
+
         Parameters
         ----------
         folder : path-like
@@ -118,7 +121,8 @@ class Corpus(Sequence[Sample]):
         Raises
         ------
         VolumeFileError
-            If the corpus that is there was made from another description; the first differing key is named.
+            If the corpus that is there was made from another description, the first differing key is named; and if
+            the folder cannot be written to.
         """
         folder = Path(folder)
         wanted = _plain(dict(description))
@@ -130,11 +134,16 @@ class Corpus(Sequence[Sample]):
                     f"the corpus '{folder}' was made from another description: {difference}; "
                     f"choose another folder or the same settings"
                 )
+            corpus._forget_lost()
             return corpus
+        if (folder / MANIFEST_FILE).is_file():
+            raise VolumeFileError(
+                f"'{folder}' holds a corpus of which '{DESCRIPTION_FILE}' is missing, so that nobody knows how to go "
+                "on with it; put that file back or choose another folder"
+            )
         make_output_folder(folder)
-        with replace_when_complete(folder / DESCRIPTION_FILE) as temporary:
-            temporary.write_text(json.dumps({"description": wanted}, indent=1) + "\n", encoding="utf-8")
-        return cls(folder)
+        _put_if_absent(folder / DESCRIPTION_FILE, json.dumps({"description": wanted}, indent=1) + "\n")
+        return cls.create(folder, description=description)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -213,18 +222,20 @@ class Corpus(Sequence[Sample]):
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other processes from adding samples, and clear away what a killed one left half written.
+        """Keep other processes from adding samples, and clear away what killed ones left half written.
 
-        The lock goes with the process, however it ends. Where a file system knows no locks there is none.
+        The lock goes with the process, however it ends. Where a file system knows no locks there is none. The manifest
+        is read anew; samples whose files are gone do not count.
 
         Raises
         ------
         VolumeFileError
-            If another process is adding samples.
+            If another process is adding samples, or the corpus may not be written to.
         """
         import fcntl  # not everywhere that corpora are read
 
-        with (self.folder / DESCRIPTION_FILE).open("rb") as file:
+        # Over NFS only a file that is open for writing can be locked.
+        with _opened_for_writing(self.folder / DESCRIPTION_FILE) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -234,19 +245,24 @@ class Corpus(Sequence[Sample]):
             except OSError:
                 pass
             self._entries = _read_manifest(self.folder / MANIFEST_FILE)
-            for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
-                for pattern in LEFTOVERS:
-                    for path in folder.glob(pattern):
-                        path.unlink(missing_ok=True)
-            yield
+            self._forget_lost()
+            self._clear_away()
+            try:
+                yield
+            finally:
+                # One of this run's workers may have been killed.
+                self._clear_away()
+
+    def is_in_order(self) -> bool:
+        """Tell whether the manifest has one line for each sample that counts, sorted by index."""
+        path = self.folder / MANIFEST_FILE
+        return (path.read_bytes() if path.is_file() else b"") == self._content()
 
     def put_in_order(self) -> None:
-        """Sort the manifest by index; a manifest that is in order is left alone."""
-        path = self.folder / MANIFEST_FILE
-        content = b"".join(_line(entry) for entry in self.entries)
-        if content and path.read_bytes() != content:
-            with replace_when_complete(path) as temporary:
-                temporary.write_bytes(content)
+        """Sort the manifest by index, within `writing`; a manifest that is in order is left alone."""
+        if not self.is_in_order():
+            with replace_when_complete(self.folder / MANIFEST_FILE) as temporary:
+                temporary.write_bytes(self._content())
 
     def verify(self) -> list[str]:
         """Compare every file with its checksum.
@@ -265,6 +281,20 @@ class Corpus(Sequence[Sample]):
                 elif _sha256(path) != entry[part]["sha256"]:
                     problems.append(f"sample {entry['index']}: '{path}' differs from its checksum")
         return problems
+
+    def _content(self) -> bytes:
+        return b"".join(_line(entry) for entry in self.entries)
+
+    def _forget_lost(self) -> None:
+        for index, entry in list(self._entries.items()):
+            if not all((self.folder / entry[part]["file"]).is_file() for part in _parts(entry)):
+                del self._entries[index]
+
+    def _clear_away(self) -> None:
+        for folder in (self.folder, *(self.folder / name for name in FOLDERS)):
+            for pattern in LEFTOVERS:
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
 
     def _refuse_taken(self, index: int) -> None:
         if index < 0 or index in self._entries:
@@ -389,12 +419,42 @@ def _read_manifest(path: Path) -> dict[int, dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-            entries[int(entry["index"])] = entry
+            if not all(isinstance(entry[part][key], str) for part in PARTS for key in ("file", "sha256")):
+                raise ValueError("a file or checksum is no text")
+            entries[operator.index(entry["index"])] = entry
         except (KeyError, TypeError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise VolumeFileError(
-                f"line {number} of '{path}' is damaged ({error}); delete that line and the sample is made again"
+                f"line {number} of '{path}' is damaged ({reason}); delete that line and the sample is made again"
             ) from error
     return entries
+
+
+def _put_if_absent(path: Path, text: str) -> None:
+    """Write a file as a whole, or leave the one that another process was quicker to put there."""
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:
+            # Not every file system has links.
+            temporary.replace(path)
+    except OSError as error:
+        raise VolumeFileError(f"cannot write '{path}' ({error.strerror or error}); choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _opened_for_writing(path: Path) -> BinaryIO:
+    try:
+        return path.open("r+b")
+    except OSError as error:
+        raise VolumeFileError(
+            f"cannot write to the corpus '{path.parent}' ({error.strerror or error}); choose another folder"
+        ) from error
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:

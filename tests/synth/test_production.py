@@ -300,6 +300,23 @@ def test_corpus_that_another_process_is_writing_is_refused(tmp_path):
         produce_corpus(CONFIG, tmp_path)
 
 
+def test_volume_that_was_deleted_is_made_again(whole, tmp_path):
+    produce_corpus(CONFIG, tmp_path)
+    (tmp_path / "grey" / "000001.tif").unlink()
+    produce_corpus(CONFIG, tmp_path)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_manifest_in_another_order_is_sorted_under_the_lock(whole, tmp_path):
+    corpus = produce_corpus(CONFIG, tmp_path)
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[::-1]))
+    with corpus.writing(), pytest.raises(ValueError, match="another process is writing to the corpus"):
+        produce_corpus(CONFIG, tmp_path)
+    produce_corpus(CONFIG, tmp_path)
+    assert contents(tmp_path) == contents(whole)
+
+
 def test_volume_that_cannot_be_made_is_named_and_the_others_stay(tmp_path):
     recipe = CONFIG.recipe | {"diameter_vox": {"choice": [4, 4, 4, -1]}}
     with pytest.raises(ValueError, match=r"^volume \d+: ") as refusal:

@@ -1,22 +1,29 @@
 """Several processes make one corpus: the same bytes, whoever dies, and nobody left behind."""
 
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import importlib.util
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
+import deadly_work
 import psutil
 import pytest
+from deadly_work import double_or_die
 from distributed import LocalCluster
 
+from poreforge import cli
 from synth import production, workers
 from synth.production import CorpusConfig, produce_corpus
 from volume import Corpus
@@ -52,14 +59,6 @@ def whole(tmp_path_factory):
 # Processes on this machine
 
 
-def double_or_die(folder, deadly, index):
-    """Return the double; index 2 ends its process, the first time or, if `deadly`, always."""
-    if index == 2 and (deadly or not (folder / "died").exists()):
-        (folder / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * index
-
-
 @pytest.fixture(scope="module")
 def two_processes():
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}), workers.local_client(2) as client:
@@ -77,9 +76,103 @@ def test_volume_that_always_kills_its_worker_is_named(two_processes, tmp_path):
         list(workers.spread(two_processes, functools.partial(double_or_die, tmp_path, True), range(6)))
 
 
-def test_threads_are_shared_and_the_environment_comes_back(two_processes):
-    threads = {**two_processes.run(workers.thread_count)}.values()
-    assert set(threads) == {max(1, workers.thread_count() // 2)}
+def test_threads_are_shared_and_memory_is_kept(two_processes):
+    for environment in two_processes.run(deadly_work.variables).values():
+        assert {environment[name] for name in workers.THREAD_VARIABLES} == {str(max(1, workers.thread_count() // 2))}
+        assert {name: int(environment[name]) for name in workers.MEMORY_VARIABLES} == workers.MEMORY_VARIABLES
+
+
+def test_own_environment_comes_back(monkeypatch):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "7")
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with workers._environment_kept():
+        os.environ |= {"NUMBA_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "1"}
+    assert os.environ["NUMBA_NUM_THREADS"] == "7"
+    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_request_to_stop_waits_until_the_processes_are_up(number):
+    """Dask's start, broken off in the middle, would end in its tracebacks; other threads must not let it through."""
+    heard, done = [], threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    before = signal.signal(number, lambda *_: heard.append(number))
+    try:
+        with workers._interrupts_held_back():
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+            assert heard == []
+        assert heard == [number]
+    finally:
+        done.set()
+        signal.signal(number, before)
+
+
+def test_processes_that_cannot_start_are_a_sentence(monkeypatch):
+    def failing(*_, **__):
+        raise RuntimeError("Nanny failed to start.") from RuntimeError("out of processes")
+
+    monkeypatch.setattr("distributed.LocalCluster", failing)
+    message = r"^2 worker processes could not be started \(out of processes\); .*take fewer workers"
+    with pytest.raises(ValueError, match=message), workers.local_client(2):
+        pass
+
+
+def test_work_is_opened_without_this_package_and_its_absence_is_an_import_error():
+    """A scheduler's or a worker's process may have dask and nothing of this project."""
+    import cloudpickle
+
+    with pytest.MonkeyPatch.context() as patch:
+        content = cloudpickle.dumps(workers._packed(production._make_sample))
+        for name in [name for name in sys.modules if name.split(".")[0] == "synth"]:
+            patch.setitem(sys.modules, name, None)
+        opened = cloudpickle.loads(content)
+        with pytest.raises(ImportError, match="synth"):
+            opened(0)
+    assert workers._packed(abs)(-3) == 3
+
+
+def test_worker_without_this_package_is_told_what_it_needs():
+    def missing():
+        raise ModuleNotFoundError("No module named 'synth'")
+
+    with pytest.raises(ValueError, match=r"cannot make volume 5 \(No module named 'synth'\); let the workers run in"):
+        workers._result(SimpleNamespace(result=missing), 5)
+
+
+def test_interrupt_that_compiled_code_swallows_comes_again(capsys):
+    """Python prints what a callback raises and goes on; so did the command, as if nobody had asked it to stop."""
+
+    @ctypes.CFUNCTYPE(None)
+    def called_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+    def work_on():
+        called_back()
+        time.sleep(DEADLINE_S)
+
+    hook, handler = sys.unraisablehook, signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop, cli._stopping_politely("the same command goes on"):
+        work_on()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "poreforge corpus: interrupted; the same command goes on\n"
+    assert (sys.unraisablehook, signal.getsignal(signal.SIGTERM)) == (hook, handler)
+
+
+@pytest.mark.parametrize("given", ["x", "1.5", "0", "-1"])
+def test_command_refuses_impossible_workers_in_one_line(tmp_path, capsys, given):
+    (tmp_path / "corpus.yaml").write_text(str(dataclasses.asdict(CONFIG)).replace("None", "null"))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            ["corpus", "--config", str(tmp_path / "corpus.yaml"), "--out", str(tmp_path / "c"), f"--workers={given}"]
+        )
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{given!r}" in error or f"is {given};" in error
+    assert not (tmp_path / "c").exists()
 
 
 SLOW_COMMAND = f"""
@@ -227,6 +320,7 @@ def test_worker_that_does_not_see_the_folder_says_so(tmp_path):
         ({"workers": -2}, "workers is -2"),
         ({"workers": 1.5}, "workers is 1.5"),
         ({"workers": True}, "workers is True"),
+        ({"workers": "x"}, "workers is 'x'; give a whole number from 1"),
         ({"workers": 10**6}, "workers is 1000000; .* to "),
         ({"workers": 2, "scheduler": "tcp://host:8786"}, "workers is 2 and the scheduler .*give one of the two"),
         ({"scheduler": "host:8786"}, "give an address like tcp://host:8786"),
@@ -250,12 +344,9 @@ def test_missing_dask_is_named_with_the_remedy(tmp_path, monkeypatch, given):
         produce_corpus(CONFIG, tmp_path / "c", **given)
 
 
-def test_one_process_needs_no_dask(tmp_path):
-    code = (
-        "import sys; sys.modules['dask'] = sys.modules['distributed'] = None\n"
-        "from synth.production import CorpusConfig, produce_corpus\n"
-        f"produce_corpus(CorpusConfig({CONFIG.recipe!r}, {CONFIG.microscope!r}, count=1), {str(tmp_path / 'c')!r})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
-    assert done.returncode == 0, done.stderr
-    assert len(Corpus(tmp_path / "c")) == 1
+def test_one_process_needs_no_dask(tmp_path, monkeypatch):
+    for name in ("dask", "distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for module in (workers, production):
+        runpy.run_path(module.__file__)
+    assert len(produce_corpus(dataclasses.replace(CONFIG, count=1), tmp_path / "c", workers=1)) == 1

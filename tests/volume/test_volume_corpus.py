@@ -186,6 +186,84 @@ def test_what_killed_processes_left_half_written_is_cleared_away(tmp_path):
         (tmp_path / name).touch()
     with corpus.writing():
         assert contents(tmp_path) == before
+        # A worker of this very run may be killed too.
+        (tmp_path / "grey" / ".1a2b3c4d-000002.tif").touch()
+    assert contents(tmp_path) == before
+
+
+def test_samples_whose_files_are_gone_are_made_again(tmp_path):
+    corpus = Corpus.create(tmp_path, description=DESCRIPTION)
+    for index in range(3):
+        make(corpus, index)
+    before = contents(tmp_path)
+    (tmp_path / "labels" / "000001.tif").unlink()
+    resumed = Corpus.create(tmp_path, description=DESCRIPTION)
+    assert resumed.missing(3) == [1]
+    assert not resumed.is_in_order()
+    with resumed.writing():
+        make(resumed, 1)
+        resumed.put_in_order()
+    assert contents(tmp_path) == before
+    assert len(Corpus(tmp_path)) == 3
+
+
+def test_of_two_processes_that_begin_at_once_the_first_decides(tmp_path, monkeypatch):
+    """The second one looked before the first had written its description."""
+    import volume.corpus
+
+    put = volume.corpus._put_if_absent
+
+    def beaten(path, text):
+        with monkeypatch.context() as patch:
+            patch.setattr(volume.corpus, "_put_if_absent", put)
+            Corpus.create(tmp_path, description={"seed": 1})
+        put(path, text)
+
+    monkeypatch.setattr(volume.corpus, "_put_if_absent", beaten)
+    with pytest.raises(ValueError, match="'seed' was 1 and is now 2"):
+        Corpus.create(tmp_path, description={"seed": 2})
+    assert sorted(contents(tmp_path)) == ["corpus.json"]
+    assert Corpus(tmp_path).description == {"seed": 1}
+
+
+def test_description_is_written_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    Corpus.create(tmp_path, description=DESCRIPTION)
+    assert sorted(contents(tmp_path)) == ["corpus.json"]
+    assert Corpus.create(tmp_path, description=DESCRIPTION).missing(1) == [0]
+
+
+def test_lock_is_asked_for_on_a_file_that_is_open_for_writing(tmp_path, monkeypatch):
+    """Over NFS no other can be locked."""
+    import fcntl
+
+    modes = []
+    monkeypatch.setattr(fcntl, "flock", lambda file, _: modes.append(file.mode))
+    with Corpus.create(tmp_path, description=DESCRIPTION).writing():
+        assert modes == ["rb+"]
+
+
+def test_corpus_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    corpus = Corpus.create(tmp_path, description=DESCRIPTION)
+
+    def refuse(self, mode):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "open", refuse)
+    with pytest.raises(ValueError, match=r"cannot write to the corpus .*Permission denied"), corpus.writing():
+        pass
+
+
+def test_manifest_without_its_description_is_refused(tmp_path):
+    make(Corpus.create(tmp_path, description=DESCRIPTION), 0)
+    (tmp_path / "corpus.json").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"'corpus\.json' is missing, so that nobody knows"):
+        Corpus.create(tmp_path, description={"other": 1})
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("kept", [1, 2, 20, -1])
@@ -298,12 +376,23 @@ def test_what_is_no_corpus_is_refused(tmp_path):
         Corpus(tmp_path)
 
 
-def test_a_damaged_line_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"index": 1, ', "Expecting property name"),
+        (b'{"index": 1}', "'grey' is missing"),
+        (b'{"index": 1, "grey": {"file": 3, "sha256": ""}}', "no text"),
+        (b"3", "not subscriptable"),
+        (b"\xff\xfe", "codec|Expecting value"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path, line, reason):
     corpus = Corpus.create(tmp_path, description=DESCRIPTION)
     make(corpus, 0)
-    with (tmp_path / "manifest.jsonl").open("a") as file:
-        file.write('{"index": 1, \n')
-    with pytest.raises(ValueError, match="line 2 of"):
+    with (tmp_path / "manifest.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(ValueError, match=rf"line 2 of .* is damaged \(.*({reason}).*\); delete that line"):
         Corpus(tmp_path)
 
 
