@@ -8,9 +8,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from synth.laws import has_laws
+from synth.laws import Choice, Sometimes, has_laws
 
-__all__ = ["SlowField", "check_artefact", "correlate_along_z", "draw_seed", "slice_stream", "slow_field", "slow_series"]
+__all__ = [
+    "SlowField", "check_artefact", "correlate_along_z", "draw_seed", "outcomes", "slice_stream", "slow_field",
+    "slow_series",
+]  # fmt: skip
 
 # Full width at half height of a Gaussian of standard deviation 1.
 FULL_WIDTH = math.sqrt(8 * math.log(2))
@@ -53,6 +56,15 @@ def check_artefact(grey: Any, labels: Any, settings: Any, kind: type) -> tuple[n
             f"labels are {phases.dtype} of shape {phases.shape}; give uint8 of the shape of grey, {values.shape}"
         )
     return np.ascontiguousarray(values), np.ascontiguousarray(phases)
+
+
+def outcomes(value: Any) -> list[Any]:
+    """Return what may come of a setting that is one of several things: all options of a choice, or itself."""
+    if isinstance(value, Choice):
+        return [outcome for option in value.options for outcome in outcomes(option)]
+    if isinstance(value, Sometimes):
+        return outcomes(value.value) + outcomes(value.otherwise)
+    return [value]
 
 
 def draw_seed(rng: np.random.Generator | int) -> int:

@@ -185,8 +185,8 @@ def _add_glow(grey: np.ndarray, level: np.ndarray, charge: Any, green: np.ndarra
         grey += np.float32(2 * charge.halo) * potential * (1 - level)
     if charge.streak != 0:
         white = rng.standard_normal(len(grey) + 1)
-        # The third power of the size of a normal number of variance 1 has a mean of sqrt(8 / pi).
-        rows = abs((white[1:] + white[:-1]) / math.sqrt(2)) ** 3 / math.sqrt(8 / math.pi)
+        # The square of a normal number of variance 1 has a mean of 1.
+        rows = (white[1:] + white[:-1]) ** 2 / 2
         _add_streaks(grey, level, charge.streak * rows, math.exp(-1 / charge.streak_px))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from synth.laws import Choice, Law, Sometimes, check_range
-from synth.sem.artefact import check_artefact, correlate_along_z, draw_seed, slice_stream, slow_series
+from synth.laws import Law, check_range
+from synth.sem.artefact import check_artefact, correlate_along_z, draw_seed, outcomes, slice_stream, slow_series
 from synth.threads import in_threads
 
 __all__ = ["Electronics", "apply_electronics", "count_noise", "illumination"]
@@ -75,16 +75,11 @@ class Electronics:
         _check_bits(self.bits)
 
 
-def _check_bits(bits: Any) -> None:
+def _check_bits(value: Any) -> None:
     """Refuse what is not None nor a whole number from 1 to 16, nor a law of these."""
-    if isinstance(bits, Sometimes):
-        _check_bits(bits.value)
-        _check_bits(bits.otherwise)
-    elif isinstance(bits, Choice):
-        for option in bits.options:
-            _check_bits(option)
-    elif bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 1 <= bits <= 16):
-        raise ValueError(f"bits is {bits!r}; give a whole number from 1 to 16, or None, or a choice of these")
+    for bits in outcomes(value):
+        if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool) or not 1 <= bits <= 16):
+            raise ValueError(f"bits is {bits!r}; give a whole number from 1 to 16, or None, or a choice of these")
 
 
 def apply_electronics(

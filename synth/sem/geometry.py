@@ -9,10 +9,12 @@ import numpy as np
 
 from synth.laws import Law, check_range
 
-__all__ = ["SliceGeometry", "Slices", "place", "plan_slices", "reflected"]
+__all__ = ["SliceGeometry", "Slices", "depth_at", "place", "plan_slices", "reflected"]
 
 # A step of the drift or a jitter beyond this many standard deviations is cut: the picture must stay near the sample.
 CUT = 4.0
+# The bend changes by at most this share of a slice's thickness: what has been milled away does not come back.
+THINNEST = 0.9
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class SliceGeometry:
         Standard deviation of the logarithm of the slices' thickness; no slice has none.
     bend_vox : float or Law
         Standard deviation, at the corners of the picture, of the height of the cut face over a plane: a wedge and a
-        bowl of equal shares.
+        bowl of equal shares. A cut stays below the one before it: there the bend lags behind.
     bend_slices : float or Law
         Number of slices after which the bend has fallen to 1/e of its correlation; it changes smoothly.
     drift_px : float or Law
@@ -132,7 +134,19 @@ def plan_slices(
     drift = np.cumsum(steps, axis=0) + g.jitter_px * _normal(jitter, (n, 2))
     # A corner has all three: both wedges and twice the bowl.
     bends = g.bend_vox * _smooth_walk(n, 3, g.bend_slices, bend) * np.array([0.5, 0.5, 0.5**1.5])
-    return Slices(scale, z, drift, bends, (n, rows, columns))
+    return Slices(scale, z, drift, _held_back(bends, np.diff(z)), (n, rows, columns))
+
+
+def _held_back(bends: np.ndarray, thickness: np.ndarray) -> np.ndarray:
+    """Return bends that follow these, but so slowly that no cut rises above the one before it at any corner."""
+    corners = np.array([1.0, 1.0, 2.0])
+    if (np.abs(np.diff(bends, axis=0)) @ corners <= THINNEST * thickness).all():
+        return bends
+    held = bends.copy()
+    for k, gap in enumerate(THINNEST * thickness):
+        step = bends[k + 1] - held[k]
+        held[k + 1] = held[k] + step * min(1.0, gap / max(np.abs(step) @ corners, 1e-12))
+    return held
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -159,10 +173,16 @@ def place(slices: Any, k: int, i: int, j: int) -> Any:
     """Return the point (z, y, x) of the structure, in voxels, that pixel (i, j) of slice k shows at its centre."""
     y = (i + 0.5 - slices.drift_px[k, 0]) * slices.scale[1]
     x = (j + 0.5 - slices.drift_px[k, 1]) * slices.scale[2]
-    v = 2 * (i + 0.5) / slices.shape[1] - 1
-    u = 2 * (j + 0.5) / slices.shape[2] - 1
+    return depth_at(slices, k, i + 0.5, j + 0.5), y, x
+
+
+@numba.njit(cache=True, error_model="numpy")
+def depth_at(slices: Any, k: int, i: float, j: float) -> float:
+    """Return the depth of cut k, in voxels, at a point of the picture; pixel (0, 0) spans 0 … 1 along i and j."""
+    v = 2 * i / slices.shape[1] - 1
+    u = 2 * j / slices.shape[2] - 1
     bend = slices.bend_vox[k, 0] * v + slices.bend_vox[k, 1] * u + slices.bend_vox[k, 2] * (v * v + u * u)
-    return slices.z[k] + bend, y, x
+    return slices.z[k] + bend
 
 
 @numba.njit(cache=True, error_model="numpy")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from synth.laws import Law, check_range
+from synth.sem.artefact import outcomes
 from synth.sem.charging import Charging
 from synth.sem.detector import Electronics
 from synth.sem.geometry import SliceGeometry
@@ -29,6 +30,7 @@ RANGES: dict[str, dict[str, float]] = {
     "sun_elevation_deg": {"low": 5, "high": 90},
     "sun_azimuth_deg": {"low": -360, "high": 360},
     "edge": {"low": 0, "high": 10},
+    "edge_side": {"low": 0, "high": 1},
     "texture": {"low": 0, "high": 10},
     "wall_texture": {"low": 0, "high": 10},
     "mottle": {"low": 0, "high": 10},
@@ -83,7 +85,10 @@ class FibsemSettings:
     sun_elevation_deg, sun_azimuth_deg : float or Law
         Direction of that light: height above the cut face, and angle in it, 0 along +x, 90 towards y = 0.
     edge : float or Law
-        Extra brightness along the edges of the cut face.
+        Extra brightness along the edges of the cut face, over about a voxel.
+    edge_side : float or Law
+        How one-sided the glow of edges is, for a detector that stands at `sun_azimuth_deg`: edges that face it glow by
+        ``1 + edge_side``, those that face away by ``1 - edge_side``; 0 is even.
     texture : float or Law
         Standard deviation of the fine grain of the cut face.
     wall_texture : float or Law
@@ -127,6 +132,7 @@ class FibsemSettings:
     sun_elevation_deg: float | Law = 40.0
     sun_azimuth_deg: float | Law = 120.0
     edge: float | Law = 0.12
+    edge_side: float | Law = 0.0
     texture: float | Law = 0.03
     wall_texture: float | Law = 0.0
     mottle: float | Law = 0.0
@@ -150,10 +156,11 @@ class FibsemSettings:
             raise ValueError(f"face_grey is {self.face_grey!r}; give a tuple of numbers, one for each solid phase")
         for grey in self.face_grey:
             check_range("face_grey", grey, low=0, high=10)
-        if self.filled_grey is not None and not isinstance(self.filled_grey, Law):
+        if self.filled_grey is not None:
             check_range("filled_grey", self.filled_grey, low=0, high=10)
-        if self.detector not in ("SE", "BSE") and not isinstance(self.detector, Law):
-            raise ValueError(f"detector is {self.detector!r}; give 'SE' or 'BSE'")
+        for detector in outcomes(self.detector):
+            if detector not in ("SE", "BSE"):
+                raise ValueError(f"detector is {detector!r}; give 'SE' or 'BSE', or a choice of these")
         for name, kind in GROUPS.items():
             if not isinstance(getattr(self, name), kind | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give {kind.__name__}(…) or None")

@@ -57,7 +57,9 @@ def fibsem(labels: Any, settings: FibsemSettings | None = None, *, rng: np.rando
     (or 1024 voxels along z or y) it shows the floor. Walls are those of the solid smoothed by a voxel, at most half a
     voxel from the voxels' own. The light is a lamp's, which throws shadows, and the sky's: of that a wall at depth d
     gets what its pore's mouth lets in from a disc of about that width. Beyond the volume the structure is continued by
-    reflection. What this leaves out of a rendered picture is measured by benchmarks/blender_calibration.py.
+    reflection. This is worked out for the centres of voxels and is linear between them along y and x: where pixels do
+    not lie on voxels, those at a border between phases show a mixture. What this leaves out of a rendered picture is
+    measured by benchmarks/blender_calibration.py.
 
     Then follow, in the order of nature: edge brightening and grain, redeposition, curtains, charging, uneven
     detection, focus, the beam's blur, Poisson and Gaussian noise, and the electronics. The default instrument has
@@ -99,7 +101,7 @@ def fibsem_image(
     slices = plan_slices(structure.shape, drawn.geometry, tilt_deg=float(look.tilt_deg), rng=planning)
     mottle = _coarse_regions(structure.shape, float(look.mottle_vox), regions)
     grey, seen = see(structure, slices, _sight(look), face_grey=_grey_table(look), mottle=mottle)
-    _add_surface(grey, seen, look, grains)
+    _add_grain(grey, seen, look, grains)
     grey, gains = _degrade(grey, seen, look, handling)
     return MicroscopeImage(grey, seen, slices.scale, {**_known(slices, look), **gains}, drawn)
 
@@ -195,7 +197,7 @@ def _sight(settings: Any) -> Sight:
     numbers = (
         math.tan(math.radians(settings.tilt_deg)), settings.depth_vox, settings.shine_through, settings.floor_grey,
         filled, settings.relief, settings.rim, settings.shadow, settings.sun, settings.fill_light, *lamp,
-        settings.mottle, settings.mottle_vox,
+        settings.mottle, settings.mottle_vox, settings.edge, settings.edge_side,
     )  # fmt: skip
     return Sight(*map(float, numbers))
 
@@ -221,32 +223,28 @@ def _known(slices: Slices, settings: Any) -> dict[str, Any]:
     }
 
 
-def _add_surface(grey: np.ndarray, labels: np.ndarray, settings: Any, rng: np.random.Generator) -> None:
-    """Add the glow of edges and the fine grain, in place."""
+def _add_grain(grey: np.ndarray, labels: np.ndarray, settings: Any, rng: np.random.Generator) -> None:
+    """Add the fine grain of faces and of pore walls, in place."""
     seed = draw_seed(rng)
-    edge, texture, walls = float(settings.edge), float(settings.texture), float(settings.wall_texture)
+    texture, walls = float(settings.texture), float(settings.wall_texture)
     if settings.filled_grey is not None:
         walls = 0.0
 
     def finish(z: int) -> None:
-        solid = (labels[z] > 0).astype(np.float32)
-        around = ndimage.gaussian_filter(solid, 1.0, mode="nearest") if edge > 0 else solid
-        grain = np.zeros_like(solid)
-        if texture > 0 or walls > 0:
-            white = slice_stream(seed, z).standard_normal(solid.shape, np.float32)
-            # A Gaussian filter of standard deviation s in 2-D leaves a variance of 1 / (4 pi s^2).
-            grain = ndimage.gaussian_filter(white, 1.0, mode="wrap") * np.float32(math.sqrt(4 * math.pi))
-        _finish(grey[z], solid, around, grain, edge, texture, walls)
+        white = slice_stream(seed, z).standard_normal(grey[z].shape, np.float32)
+        # A Gaussian filter of standard deviation s in 2-D leaves a variance of 1 / (4 pi s^2).
+        grain = ndimage.gaussian_filter(white, 1.0, mode="wrap") * np.float32(math.sqrt(4 * math.pi))
+        _grind(grey[z], labels[z], grain, texture, walls)
 
-    if edge > 0 or texture > 0 or walls > 0:
+    if texture > 0 or walls > 0:
         in_threads(finish, range(len(grey)))
 
 
 @numba.njit(cache=True, nogil=True)
-def _finish(grey: Any, solid: Any, around: Any, grain: Any, edge: float, texture: float, walls: float) -> None:
+def _grind(grey: Any, labels: Any, grain: Any, texture: float, walls: float) -> None:
     for y in range(grey.shape[0]):
         for x in range(grey.shape[1]):
-            if solid[y, x] > 0:
-                grey[y, x] += edge * min(max(2 * (1 - around[y, x]), 0.0), 1.0) + texture * grain[y, x]
+            if labels[y, x] > 0:
+                grey[y, x] += texture * grain[y, x]
             else:
                 grey[y, x] *= max(1 + walls * grain[y, x], 0.0)

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from scipy import ndimage
 
-from synth.sem.geometry import Slices, place, reflected
+from synth.sem.geometry import Slices, depth_at, place, reflected
 from synth.threads import in_threads, thread_count
 
 __all__ = ["Sight", "see", "smooth_solid"]
@@ -15,15 +16,11 @@ __all__ = ["Sight", "see", "smooth_solid"]
 WALL = 127.5
 # A thin strut would vanish in the mean of its neighbourhood: every voxel centre keeps its side of the wall.
 PORE_SIDE, SOLID_SIDE = 107, 148
-# The smoothed solid is at least 4 (of 4 * 1 * 1 * 4 * 4 / 4096 * 255) where a neighbour, even at a corner, is solid.
-FAR = 4
-NEAR = 32
-CLOSE = 1.0  # of the 128 from wall to pore over about two voxels
 # Sight ends where brightness has fallen to exp(-4) of what it was.
 LONGEST_DEPTHS = 4.0
 LONGEST_VOXELS = 1024.0  # along z or y, for those who see very deep or very flat
-PIECE = 2**18  # pixels that a thread takes at a time
-# The mouth of a pore is kept at resolutions of 1, 2, 4, … pixels.
+PIECE = 2**18  # voxels that a thread smooths at a time
+# The mouth of a pore is kept at resolutions of 1, 2, 4, … voxels.
 LEVELS = 6
 # At resolution w it is blurred by 0.65 w. Half the light of an even sky comes from within a disc as wide as the wall is
 # deep, as of a Gaussian of standard deviation 0.85.
@@ -48,6 +45,8 @@ class Sight(NamedTuple):
     lamp_x: float
     mottle: float
     mottle_vox: float
+    edge: float
+    edge_side: float
 
 
 def see(
@@ -71,22 +70,91 @@ def see(
     Returns
     -------
     grey : ndarray of float32, shape (Z', Y', X')
+        What is seen at the centres of the structure's voxels, and between them what is linear along y and x: pixels
+        of a voxel's size are the mean over what they cover, so that the picture moves by fractions of a pixel.
     seen : ndarray of uint8, same shape
         Label of the point of the cut face at each pixel's centre.
     """
-    if sight.filled < 0:
-        field = smooth_solid(labels)
-        leaps = _leaps(field, sight.slope)
-    else:
-        field = leaps = labels
+    open_pores = sight.filled < 0
+    field = smooth_solid(labels) if open_pores else labels
+    room = free_room(labels, sight.slope) if open_pores else labels
     grey = np.empty(slices.shape, np.float32)
     seen = np.empty(slices.shape, np.uint8)
 
-    def look(span: tuple[int, int]) -> None:
-        _look(labels, field, leaps, slices, sight, face_grey, mottle, grey, seen, *span)
+    def look(k: int) -> None:
+        _cut_pixels(labels, slices, k, seen[k])
+        window = _window(slices, k)
+        on_grid = slices.scale[1:] == (1.0, 1.0) and not slices.drift_px[k].any()
+        shape = (len(window.rows), len(window.columns))
+        view, face = (grey[k], seen[k]) if on_grid else (np.zeros(shape, np.float32), np.empty(shape, np.uint8))
+        _look(labels, field, room, slices, sight, face_grey, mottle, window, k, face, view)
+        if sight.edge > 0:
+            _add_edges(view, face, sight)
+        if not on_grid:
+            _resample(view, slices, window, k, grey[k])
 
-    in_threads(look, _spans(slices.shape))
+    in_threads(look, range(slices.shape[0]))
     return grey, seen
+
+
+class _Window(NamedTuple):
+    """The voxels of the structure that a picture shows: where they begin, and which rows and columns pixels need."""
+
+    y: int
+    x: int
+    rows: np.ndarray
+    columns: np.ndarray
+
+
+def _window(slices: Slices, k: int) -> _Window:
+    parts = []
+    for axis in (1, 2):
+        centres = (np.arange(slices.shape[axis]) + 0.5 - slices.drift_px[k, axis - 1]) * slices.scale[axis] - 0.5
+        below = np.floor(centres).astype(np.int64)
+        above = below + (centres > below)
+        needed = np.zeros(above[-1] - below[0] + 1, np.bool_)
+        needed[below - below[0]] = needed[above - below[0]] = True
+        parts.append((int(below[0]), needed))
+    (y, rows), (x, columns) = parts
+    return _Window(y, x, rows, columns)
+
+
+def _add_edges(view: np.ndarray, face: np.ndarray, sight: Sight) -> None:
+    """Let the edges of the face glow, in place."""
+    solid = (face > 0).astype(np.float32)
+    around = ndimage.gaussian_filter(solid, 1.0, mode="nearest")
+    _glow(view, solid, around, sight.edge, sight.edge_side, sight.lamp_y, sight.lamp_x)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _glow(view: Any, solid: Any, around: Any, edge: float, side: float, lamp_y: float, lamp_x: float) -> None:
+    ny, nx = solid.shape
+    height = math.hypot(lamp_y, lamp_x) + 1e-9
+    for y in range(ny):
+        for x in range(nx):
+            if solid[y, x] > 0 and around[y, x] < 1:
+                glow = edge * min(max(2 * (1 - around[y, x]), 0.0), 1.0)
+                if side > 0:
+                    # Out of the solid.
+                    out_y = around[max(y - 1, 0), x] - around[min(y + 1, ny - 1), x]
+                    out_x = around[y, max(x - 1, 0)] - around[y, min(x + 1, nx - 1)]
+                    facing = (out_y * lamp_y + out_x * lamp_x) / (math.hypot(out_y, out_x) + 1e-9) / height
+                    glow *= 1 + side * facing
+                view[y, x] += glow
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _resample(view: Any, slices: Any, window: Any, k: int, grey: Any) -> None:
+    """Read a picture of the structure's voxels at the centres of a slice's pixels, linearly between voxels."""
+    for i in range(grey.shape[0]):
+        for j in range(grey.shape[1]):
+            _, y, x = place(slices, k, i, j)
+            y, x = y - 0.5 - window.y, x - 0.5 - window.x
+            i0, j0 = math.floor(y), math.floor(x)
+            i1, j1 = min(i0 + 1, view.shape[0] - 1), min(j0 + 1, view.shape[1] - 1)
+            b, a = y - i0, x - j0
+            upper = view[i0, j0] * (1 - a) + view[i0, j1] * a
+            grey[i, j] = upper * (1 - b) + (view[i1, j0] * (1 - a) + view[i1, j1] * a) * b
 
 
 def smooth_solid(labels: np.ndarray) -> np.ndarray:
@@ -139,130 +207,191 @@ def _smooth(labels: Any, field: Any, start: int, stop: int) -> None:
                 field[z, y, x] = max(level, SOLID_SIDE) if labels[z, y, x] > 0 else min(level, PORE_SIDE)
 
 
-def _leaps(field: np.ndarray, slope: float) -> np.ndarray:
-    """Return how many voxels along z a ray may go on from each voxel with nothing but pore around it.
+def free_room(labels: np.ndarray, slope: float) -> np.ndarray:
+    """Return how far a ray may go from each cell, between the centres of neighbouring voxels, and meet no wall.
 
-    Of slopes beyond 2 rays pass voxels that this does not look at: then it is 0.
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (Z, Y, X)
+        0 is pore.
+    slope : float
+        Voxels along y that a ray goes for one along z.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Z + 1, Y + 1, X)
+        Element (z, y, x) belongs to the cell between voxels z - 1 and z, y - 1 and y, of column x: 0 if one of them is
+        solid, so that there may be a wall in it, or else 1 more than the voxels along z that a ray may go on.
     """
-    leaps = np.zeros_like(field)
-    if slope <= 2:
-        n = field.shape[2]
-        spans = [(n * i // thread_count(), n * (i + 1) // thread_count()) for i in range(thread_count())]
-        in_threads(lambda span: _count_leaps(field, leaps, math.floor(slope), *span), spans)
-    return leaps
+    room = np.empty((labels.shape[0] + 1, labels.shape[1] + 1, labels.shape[2]), np.uint8)
+    n, pieces = labels.shape[2], min(thread_count(), labels.shape[2])
+    spans = [(n * i // pieces, n * (i + 1) // pieces) for i in range(pieces)]
+    in_threads(lambda span: _count_room(labels, room, math.floor(slope), *span), spans)
+    return room
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _count_leaps(field: Any, leaps: Any, shift: int, start: int, stop: int) -> None:
-    nz, ny, _ = field.shape
-    for z in range(nz - 2, -1, -1):
-        for y in range(ny - shift - 1):
+def _count_room(labels: Any, room: Any, shift: int, start: int, stop: int) -> None:
+    nz, ny, _ = labels.shape
+    # How many cells in a row along +y are free, and the same of the layer behind.
+    run, behind = np.zeros((ny + 2, stop - start), np.int32), np.zeros((ny + 2, stop - start), np.int32)
+    for z in range(nz, -1, -1):
+        run, behind = behind, run
+        a, b = max(z - 1, 0), min(z, nz - 1)
+        for y in range(ny, -1, -1):
+            c, d = max(y - 1, 0), min(y, ny - 1)
             for x in range(start, stop):
-                if field[z, y, x] < FAR:
-                    # From one row of a voxel a ray comes to either of two voxels.
-                    least = min(leaps[z + 1, y + shift, x], leaps[z + 1, y + shift + 1, x])
-                    leaps[z, y, x] = min(least, 254) + 1
+                i = x - start
+                solid = labels[a, c, x] | labels[a, d, x] | labels[b, c, x] | labels[b, d, x]
+                run[y, i] = 0 if solid > 0 else run[y + 1, i] + 1
+                # While it goes on by a voxel along z, a ray passes at most these cells, and comes to one of two.
+                if z < nz and min(run[y, i], behind[y, i]) >= shift + 2:
+                    room[z, y, x] = min(room[z + 1, y + shift, x], room[z + 1, y + shift + 1, x], 254) + 1
+                else:
+                    room[z, y, x] = solid == 0
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _look(
-    labels: Any, field: Any, leaps: Any, slices: Any, sight: Any, face_grey: Any, mottle: Any, grey: Any, seen: Any,
-    start: int, stop: int,
+    labels: Any, field: Any, room: Any, slices: Any, sight: Any, face_grey: Any, mottle: Any, window: Any, k: int,
+    face: Any, view: Any,
 ) -> None:  # fmt: skip
-    nz, ny, nx = labels.shape
-    mouths = _empty_mouths(slices.shape[1], slices.shape[2])
+    """Write down the labels of the voxels of slice k in the window, and how bright those look that are needed."""
+    rows, columns = face.shape
+    depths = np.empty((rows, columns))
+    _cut_voxels(labels, slices, window, k, face, depths)
+    mouths = _empty_mouths(rows, columns)
+    if sight.filled < 0 and sight.shadow > 0:
+        _open_mouths(mouths, face)
     reach = min(LONGEST_DEPTHS * sight.depth, LONGEST_VOXELS / max(1.0, sight.slope))
-    for k in range(start, stop):
-        grid = (slices.scale[1], slices.scale[2], slices.drift_px[k, 0], slices.drift_px[k, 1])
-        for i in range(slices.shape[1]):
-            for j in range(slices.shape[2]):
-                z, y, x = place(slices, k, i, j)
-                iz, iy, ix = (
-                    reflected(math.floor(z), nz), reflected(math.floor(y), ny), reflected(math.floor(x), nx),
-                )  # fmt: skip
-                seen[k, i, j] = labels[iz, iy, ix]
-        if sight.filled < 0 and sight.shadow > 0:
-            _open_mouths(mouths, seen[k])
-        for i in range(slices.shape[1]):
-            for j in range(slices.shape[2]):
-                z, y, x = place(slices, k, i, j)
-                label = seen[k, i, j]
-                if label > 0:
-                    grey[k, i, j] = face_grey[label] * _mottled(mottle, sight, z, y, x)
-                elif sight.filled >= 0:
-                    grey[k, i, j] = sight.filled
-                else:
-                    down = _first_wall(field, leaps, z, y, x, sight.slope, reach)
-                    grey[k, i, j] = _wall(
-                        labels, field, sight, face_grey, mottle, mouths, grid, down, z + down,
-                        y + down * sight.slope, x,
-                    )  # fmt: skip
+    for i in range(rows):
+        for j in range(columns):
+            if not (window.rows[i] and window.columns[j]):
+                continue
+            z, y, ix = depths[i, j], window.y + i + 0.5, reflected(window.x + j, labels.shape[2])
+            if face[i, j] > 0:
+                view[i, j] = face_grey[face[i, j]] * _mottled(mottle, sight, z, y, ix + 0.5)
+            elif sight.filled >= 0:
+                view[i, j] = sight.filled
+            else:
+                down = _first_wall(field, room, z, y, ix, sight.slope, reach)
+                at = (down, z + down, y + down * sight.slope, ix, window.y, j)
+                view[i, j] = _wall(labels, field, sight, face_grey, mottle, mouths, at)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _cut_voxels(labels: Any, slices: Any, window: Any, k: int, face: Any, depths: Any) -> None:
+    """Write down the labels of the voxels of slice k in the window, and the depth of the cut in their middle."""
+    nz, ny, nx = labels.shape
+    for i in range(face.shape[0]):
+        row = (window.y + i + 0.5) / slices.scale[1] + slices.drift_px[k, 0]
+        for j in range(face.shape[1]):
+            z = depth_at(slices, k, row, (window.x + j + 0.5) / slices.scale[2] + slices.drift_px[k, 1])
+            depths[i, j] = z
+            face[i, j] = labels[
+                reflected(math.floor(z), nz), reflected(window.y + i, ny), reflected(window.x + j, nx)
+            ]  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _cut_pixels(labels: Any, slices: Any, k: int, seen: Any) -> None:
+    """Write down the labels of slice k at the centres of the pixels."""
+    nz, ny, nx = labels.shape
+    for i in range(seen.shape[0]):
+        for j in range(seen.shape[1]):
+            z, y, x = place(slices, k, i, j)
+            seen[i, j] = labels[
+                reflected(math.floor(z), nz), reflected(math.floor(y), ny), reflected(math.floor(x), nx)
+            ]  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _wall(
-    labels: Any, field: Any, sight: Any, face_grey: Any, mottle: Any, mouths: Any, grid: Any, down: float,
-    z: float, y: float, x: float,
+    labels: Any, field: Any, sight: Any, face_grey: Any, mottle: Any, mouths: Any, at: Any
 ) -> float:  # fmt: skip
-    """Return the grey of a wall at the point (z, y, x), seen from the cut `down` voxels before it."""
+    """Return the grey of a wall in the middle of a column of voxels."""
+    down, z, y, column, _, _ = at
     if down < 0:
         return sight.floor
-    bright = sight.shine * face_grey[_solid_near(labels, z, y, x)] * _mottled(mottle, sight, z, y, x)
+    bright = sight.shine * face_grey[_solid_near(labels, z, y, column)] * _mottled(mottle, sight, z, y, column + 0.5)
     if sight.relief > 0 or sight.rim > 0 or sight.shadow > 0:
-        nz, ny, nx = _outward(field, z, y, x)
-        bright *= _sloped(sight, nz, ny, nx)
+        normal = _outward(field, z, y, column)
+        bright *= _sloped(sight, normal)
         if sight.shadow > 0:
-            light = _light(field, sight, mouths, grid, down, z, y, x, nz, ny, nx)
-            bright *= 1 - sight.shadow + sight.shadow * light
+            bright *= 1 - sight.shadow + sight.shadow * _light(field, sight, mouths, at, normal)
     return sight.floor + (bright - sight.floor) * math.exp(-down / sight.depth)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _first_wall(field: Any, leaps: Any, z: float, y: float, x: float, slope: float, reach: float) -> float:
-    """Return how far below the cut the ray first meets a wall, or -1."""
-    # For an even stack every other sample lies on the grid, where the field has its kinks.
-    step = 1.0 / math.ceil(1.5 * max(1.0, slope))
-    n_z, n_y, n_x = field.shape
-    at_x = reflected(math.floor(x), n_x)
-    before, below = 0.0, field[reflected(math.floor(z), n_z), reflected(math.floor(y), n_y), at_x] + 0.0
-    down = 0.5
+def _first_wall(field: Any, room: Any, z: float, y: float, column: int, slope: float, reach: float) -> float:
+    """Return how far below the cut a ray in the middle of a column of voxels first meets a wall, or -1."""
+    n_z, n_y, _ = field.shape
+    # Cells lie between the centres of voxels.
+    from_z, from_y = z - 0.5, y - 0.5
+    cell_z, cell_y = math.floor(from_z), math.floor(from_y)
+    flat = 1 / slope if slope > 0 else math.inf
+    # Where the ray goes on to the next cell along z and along y.
+    end_z, end_y = cell_z + 1 - from_z, (cell_y + 1 - from_y) * flat
+    down = 0.0
     while down < reach:
-        at_z, at_y = z + down, y + down * slope
-        iz, iy = math.floor(at_z), math.floor(at_y)
-        if 0 <= iz < n_z and 0 <= iy < n_y:
-            free = leaps[iz, iy, at_x]
-            if free > 0:
-                before, below = down + (free - 1), 0.0
-                down = before + 2 * step
+        if -1 <= cell_z < n_z and -1 <= cell_y < n_y:
+            free = room[cell_z + 1, cell_y + 1, column]
+            if free > 1:
+                down += free - 1
+                cell_z, cell_y = math.floor(from_z + down), math.floor(from_y + down * slope)
+                end_z, end_y = cell_z + 1 - from_z, (cell_y + 1 - from_y) * flat
                 continue
-            level = _sampled(field, at_z, at_y, x)
         else:
-            # Where the field is nearly 0, all voxels around are pore: no need to look closer.
-            level = field[reflected(iz, n_z), reflected(iy, n_y), at_x] + 0.0
-            if level >= FAR:
-                level = _sampled(field, at_z, at_y, x)
-        if level >= WALL:
-            return _crossing(field, z, y, x, slope, before, down, below, level)
-        before, below = down, level
-        down += step if level >= NEAR else 2 * step
+            # In the mirror image rays run another way: there they go from cell to cell.
+            free = room[_mirrored_cell(cell_z, n_z), _mirrored_cell(cell_y, n_y), column]
+        if free == 0:
+            # What lies above the voxel that is cut has been milled away.
+            cell = (max(cell_z, math.floor(z)), cell_z + 1, cell_y, column)
+            way = (from_z + down - cell_z, from_y + down * slope - cell_y, slope, min(end_z, end_y) - down)
+            wall = _wall_in_cell(field, cell, way)
+            if wall >= 0:
+                return down + wall if down + wall < reach else -1.0
+        if end_z < end_y:
+            down = end_z
+            end_z += 1
+            cell_z += 1
+        else:
+            down = end_y
+            end_y += flat
+            cell_y += 1
     return -1.0
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _crossing(
-    field: Any, z: float, y: float, x: float, slope: float, before: float, down: float, below: float, level: float
-) -> float:
-    """Return where the field reaches the wall between the depths `before` and `down`."""
-    for _ in range(2):
-        middle = before + (down - before) * (WALL - below) / (level - below)
-        value = _sampled(field, z + middle, y + middle * slope, x)
-        if abs(value - WALL) < CLOSE:
-            return middle
-        if value >= WALL:
-            down, level = middle, value
-        else:
-            before, below = middle, value
-    return before + (down - before) * (WALL - below) / (level - below)
+@numba.njit(cache=True, error_model="numpy")
+def _mirrored_cell(cell: int, size: int) -> int:
+    """Return the number, from 0 to `size`, of the cell after voxel `cell` of an endlessly mirrored volume."""
+    number = (cell + 1) % (2 * size)
+    return number if number <= size else 2 * size - number
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _wall_in_cell(field: Any, cell: Any, way: Any) -> float:
+    """Return after which part of its way through a cell, in voxels along z, a ray meets a wall, or -1.
+
+    Between the centres of voxels the field is linear along z and along y: on the ray it is a parabola.
+    """
+    z0, z1, y0, column = cell
+    u, v, slope, length = way
+    n_z, n_y, _ = field.shape
+    z0, z1, y0, y1 = reflected(z0, n_z), reflected(z1, n_z), reflected(y0, n_y), reflected(y0 + 1, n_y)
+    f00, f01 = field[z0, y0, column] + 0.0, field[z0, y1, column] + 0.0
+    f10, f11 = field[z1, y0, column] + 0.0, field[z1, y1, column] + 0.0
+    twist = f11 - f10 - f01 + f00
+    level = f00 + (f10 - f00) * u + (f01 - f00) * v + twist * u * v - WALL
+    if level >= 0:
+        return 0.0
+    rise = f10 - f00 + (f01 - f00) * slope + twist * (u * slope + v)
+    bend = twist * slope
+    below = level + length * (rise + length * bend) < 0
+    # The top of the parabola may still lie above the wall.
+    if below and (bend >= 0 or rise <= 0 or rise >= -2 * bend * length or rise * rise < 4 * bend * level):
+        return -1.0
+    return -2 * level / (rise + math.sqrt(max(rise * rise - 4 * bend * level, 0.0)))
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -273,57 +402,47 @@ def _corner(at: float, size: int) -> Any:
     return reflected(low, size), reflected(low + 1, size), share
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _sampled(field: Any, z: float, y: float, x: float) -> float:
-    """Return the field between voxel centres, linear along each axis."""
-    nz, ny, nx = field.shape
-    z0, y0, x0 = int(z + 0.5) - 1, int(y + 0.5) - 1, int(x + 0.5) - 1
-    c, b, a = z - 0.5 - z0, y - 0.5 - y0, x - 0.5 - x0
-    z1, y1, x1 = z0 + 1, y0 + 1, x0 + 1
-    if min(z0, y0, x0) < 0 or z1 >= nz or y1 >= ny or x1 >= nx:
-        z0, z1, c = _corner(z, nz)
-        y0, y1, b = _corner(y, ny)
-        x0, x1, a = _corner(x, nx)
-    if a == 0:
-        # Without drift the pixels lie in the middle of columns, and half of the work falls away.
-        near = field[z0, y0, x0] * (1 - b) + field[z0, y1, x0] * b
-        return near * (1 - c) + (field[z1, y0, x0] * (1 - b) + field[z1, y1, x0] * b) * c
-    f000, f001, f010, f011 = field[z0, y0, x0], field[z0, y0, x1], field[z0, y1, x0], field[z0, y1, x1]
-    f100, f101, f110, f111 = field[z1, y0, x0], field[z1, y0, x1], field[z1, y1, x0], field[z1, y1, x1]
-    p = (f000 * (1 - a) + f001 * a) * (1 - b) + (f010 * (1 - a) + f011 * a) * b
-    q = (f100 * (1 - a) + f101 * a) * (1 - b) + (f110 * (1 - a) + f111 * a) * b
-    return p * (1 - c) + q * c
-
-
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _solid_near(labels: Any, z: float, y: float, x: float) -> int:
-    """Return the label of the nearest solid voxel among the eight around a point of a wall."""
-    nz, ny, nx = labels.shape
+def _solid_near(labels: Any, z: float, y: float, column: int) -> int:
+    """Return the label of the nearest solid voxel of a column among the four around a point of a wall."""
+    nz, ny, _ = labels.shape
+    nearest = labels[reflected(math.floor(z), nz), reflected(math.floor(y), ny), column]
+    if nearest > 0:
+        return nearest
     z0, z1, c = _corner(z, nz)
     y0, y1, b = _corner(y, ny)
-    x0, x1, a = _corner(x, nx)
     best, label = -1.0, 1
     for iz, wz in ((z0, 1 - c), (z1, c)):
         for iy, wy in ((y0, 1 - b), (y1, b)):
-            for ix, wx in ((x0, 1 - a), (x1, a)):
-                if labels[iz, iy, ix] > 0 and wz * wy * wx > best:
-                    best, label = wz * wy * wx, labels[iz, iy, ix]
+            if labels[iz, iy, column] > 0 and wz * wy > best:
+                best, label = wz * wy, labels[iz, iy, column]
     return label
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _outward(field: Any, z: float, y: float, x: float) -> Any:
-    """Return the unit normal of a wall, out of the solid."""
-    nz = _sampled(field, z - 1, y, x) - _sampled(field, z + 1, y, x)
-    ny = _sampled(field, z, y - 1, x) - _sampled(field, z, y + 1, x)
-    nx = _sampled(field, z, y, x - 1) - _sampled(field, z, y, x + 1)
-    length = math.sqrt(nz * nz + ny * ny + nx * nx) + 1e-9
-    return nz / length, ny / length, nx / length
+def _outward(field: Any, z: float, y: float, column: int) -> Any:
+    """Return the unit normal of a wall, out of the solid: the way on which the field falls over a voxel each way."""
+    n_z, n_y, n_x = field.shape
+    z1, y1 = math.floor(z - 0.5), math.floor(y - 0.5)
+    c, b = z - 0.5 - z1, y - 0.5 - y1
+    z0, z2, z3 = reflected(z1 - 1, n_z), reflected(z1 + 1, n_z), reflected(z1 + 2, n_z)
+    y0, y2, y3 = reflected(y1 - 1, n_y), reflected(y1 + 1, n_y), reflected(y1 + 2, n_y)
+    z1, y1 = reflected(z1, n_z), reflected(y1, n_y)
+    left, right = reflected(column - 1, n_x), reflected(column + 1, n_x)
+    fall_z = fall_y = fall_x = 0.0
+    for above, here, below, wz in ((z0, z1, z2, 1 - c), (z1, z2, z3, c)):
+        for before, row, after, wy in ((y0, y1, y2, 1 - b), (y1, y2, y3, b)):
+            fall_z += wz * wy * (float(field[above, row, column]) - field[below, row, column])
+            fall_y += wz * wy * (float(field[here, before, column]) - field[here, after, column])
+            fall_x += wz * wy * (float(field[here, row, left]) - field[here, row, right])
+    length = math.sqrt(fall_z * fall_z + fall_y * fall_y + fall_x * fall_x) + 1e-9
+    return fall_z / length, fall_y / length, fall_x / length
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _sloped(sight: Any, nz: float, ny: float, nx: float) -> float:
+def _sloped(sight: Any, normal: Any) -> float:
     """Return the factor by which the slope of a wall makes it brighter."""
+    nz, ny, nx = normal
     secant = math.sqrt(1 + sight.slope * sight.slope)
     # Cosine between the outward normal and the way back to the column.
     facing = -(nz + ny * sight.slope) / secant
@@ -334,19 +453,17 @@ def _sloped(sight: Any, nz: float, ny: float, nx: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _light(
-    field: Any, sight: Any, mouths: Any, grid: Any, down: float, z: float, y: float, x: float,
-    nz: float, ny: float, nx: float,
-) -> float:  # fmt: skip
+def _light(field: Any, sight: Any, mouths: Any, at: Any, normal: Any) -> float:
     """Return the light on a wall, of what an open flat face gets."""
-    reach = 0.5 * down
-    height, width, drift_y, drift_x = grid
-    row, column = (y + reach * ny) / height + drift_y, (x + reach * nx) / width + drift_x
-    open_sky = _mouth(mouths, row, column, SPREAD * down / width)
+    down, z, y, column, first_row, at_column = at
+    nz, ny, nx = normal
+    # Seen from half way up, towards which the wall looks.
+    row = y + 0.5 * down * ny - first_row
+    open_sky = _mouth(mouths, row, at_column + 0.5 + 0.5 * down * nx, SPREAD * down)
     sky = open_sky * 0.5 * (1 - nz)
     lamp = max(0.0, nz * sight.lamp_z + ny * sight.lamp_y + nx * sight.lamp_x) / -sight.lamp_z
     if lamp > 0:
-        lamp *= _lit(field, sight, z + nz, y + ny, x + nx, z - down)
+        lamp *= _lit(field, sight, z + nz, y + ny, column + 0.5 + nx, z - down)
     direct = (1 - sight.sun) * sky + sight.sun * lamp
     return direct + sight.bounce * (1 - direct)
 
@@ -406,7 +523,7 @@ def _across(row: Any, j: int) -> float:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mouth(mouths: Any, i: float, j: float, width: float) -> float:
-    """Return the share of pore on the face around a pixel, over about `width` pixels."""
+    """Return the share of pore on the face around a point, over about `width` voxels."""
     level = min(max(math.log2(max(width, 1.0)), 0.0), len(mouths) - 1.0)
     low = int(level)
     share = level - low

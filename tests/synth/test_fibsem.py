@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from synth import sphere_pack
-from synth.laws import Uniform, draw
+from synth.laws import Choice, Sometimes, Uniform, draw
 from synth.sem import (
     FIBSEM_PRESETS,
     Charging,
@@ -321,6 +321,21 @@ def test_edges_of_the_face_are_brighter_and_only_there():
     np.testing.assert_allclose(extra[:, :4], 0, atol=1e-3)
 
 
+@pytest.mark.parametrize(("azimuth", "bright", "dark"), [(90.0, 20, 39), (270.0, 39, 20)])
+def test_one_sided_glow_is_that_of_the_edges_that_face_the_detector(azimuth, bright, dark):
+    labels = np.zeros((1, 60, 60), np.uint8)
+    labels[:, 20:40, 20:40] = 1
+    shown = {"edge": 0.2, "tilt_deg": 0.0, "sun_azimuth_deg": azimuth}
+    plain, even, sided = (
+        fibsem(labels, clean(**{**shown, **change}), rng=0)[0, :, 30]
+        for change in ({"edge": 0.0}, {}, {"edge_side": 0.75})
+    )
+    glow, glow_even = sided - plain, even - plain
+    assert glow[bright] == pytest.approx(1.75 * glow_even[bright], rel=1e-4)
+    assert glow[dark] == pytest.approx(0.25 * glow_even[dark], rel=1e-4)
+    assert glow[[bright, dark]].sum() == pytest.approx(glow_even[[bright, dark]].sum(), rel=1e-4)
+
+
 def test_blur_is_a_gaussian_that_keeps_the_sum():
     labels = np.zeros((1, 41, 41), np.uint8)
     labels[0, 20, 20] = 1
@@ -409,7 +424,8 @@ def test_labels_that_are_none_are_refused(labels, message):
         {"shadow": 1.1}, {"sun": -0.1}, {"fill_light": 2.0}, {"sun_elevation_deg": 0.0}, {"sun_azimuth_deg": math.inf},
         {"wall_texture": -1.0}, {"filled_grey": -0.1}, {"filled_grey": "resin"}, {"detector": "TLD"}, {"dose": "many"},
         {"dose": Uniform(0.0, 3.0)}, {"face_grey": 0.5}, {"face_grey": (Uniform(-1.0, 1.0),)}, {"curtains": 0.3},
-        {"geometry": Curtains()}, {"tilt_deg": True},
+        {"geometry": Curtains()}, {"tilt_deg": True}, {"edge_side": 1.5},
+        {"filled_grey": Sometimes(0.5, Uniform(-1.0, 0.2), None)}, {"detector": Choice(("SE", "TLD"))},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(wrong):

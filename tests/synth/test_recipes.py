@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from launch import ConfigError
 from synth import FibsemSettings, build_structure, fibsem, image_structure, sphere_pack
 from synth.laws import Law, Uniform, has_laws
-from synth.recipes import MICROSCOPES, with_changes
-from synth.recipes import draw_numbers
+from synth.recipes import MICROSCOPES, draw_numbers, with_changes
 
 PACK = {"generator": "sphere_pack", "shape": [10, 12, 14], "porosity": 0.5, "diameter_vox": 4}
 
@@ -245,7 +244,7 @@ def test_change_within_a_group_leaves_the_rest_of_the_group_alone():
 
     changed = with_changes(Whole(), {"first": {"high": 3}, "second": {"low": {"uniform": [0, 1]}}}, "settings")
     assert changed == Whole(Group(5.0, 3.0), Group(Uniform(0, 1), 2.0), 0.5)
-    with pytest.raises(ConfigError, match="'settings.first.hihg'; did you mean 'settings.first.high'"):
+    with pytest.raises(ConfigError, match=r"'settings\.first\.hihg'; did you mean 'settings\.first\.high'"):
         with_changes(Whole(), {"first": {"hihg": 3}}, "settings")
 
 

@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
 from synth.laws import Uniform
 from synth.sem import FibsemSettings, SliceGeometry, fibsem_image
@@ -137,6 +139,81 @@ def test_label_of_a_pixel_is_that_of_the_voxel_at_its_centre(seed):
     expected = mirrored(labels, z, (i - drift[:, 0]) * height, (j - drift[:, 1]) * width)
     # A centre within rounding of a voxel's border may fall to either side.
     assert (expected != image.labels).mean() < 1e-4
+
+
+def quiet(**changes):
+    """Nothing but geometry."""
+    plain = {
+        "tilt_deg": 40.0, "relief": 0.0, "edge": 0.0, "texture": 0.0, "blur_vox": 0.0, "shading": 0.0,
+        "slice_gain": 0.0, "dose": 1e15, "read_noise": 0.0,
+    }  # fmt: skip
+    return FibsemSettings(**{**plain, **changes})
+
+
+def bubbles(shape, seed=0):
+    """Labels 0 to 2 in grains of some voxels."""
+    smooth = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 3.0)
+    return np.digitize(smooth, np.quantile(smooth, [0.4, 0.8])).astype(np.uint8)
+
+
+@pytest.mark.parametrize("geometry", [{}, {"pixel_vox": 0.5}, {"bend_vox": 1.0, "uneven": 0.3}])
+def test_picture_moves_by_the_drift_to_a_fraction_of_a_pixel(geometry):
+    """As registration finds it in a structure that is the same in every slice; whole pixels would be off by 0.29."""
+    labels = np.repeat(np.minimum(bubbles((1, 128, 128)), 1), 8, axis=0)
+    settings = quiet(
+        shine_through=0.0, blur_vox=1.0, edge=0.2, geometry=SliceGeometry(drift_px=0.6, jitter_px=0.6, **geometry)
+    )
+    image = fibsem_image(labels, settings, rng=1)
+    fade = np.outer(np.hanning(image.shape[1]), np.hanning(image.shape[2]))
+    pictures = [fade * (slice_ - slice_.mean()) for slice_ in image.grey]
+    found = [
+        phase_cross_correlation(picture, pictures[0], upsample_factor=100, normalization=None)[0]
+        for picture in pictures
+    ]
+    drift = image.truth["drift_px"]
+    assert np.ptp(drift) > 1
+    np.testing.assert_allclose(found, drift - drift[0], atol=0.1)
+
+
+def test_picture_between_voxels_is_linear():
+    """Against scipy's own interpolation of the picture on the structure's grid, what lies in the pores included."""
+    labels = bubbles((6, 40, 44))
+    look = {"relief": 0.4, "rim": 0.2, "edge": 0.2, "edge_side": 0.5}
+    still = fibsem_image(labels, quiet(**look), rng=0).grey
+    geometry = SliceGeometry(pixel_vox=0.8, drift_px=1.0, jitter_px=0.7, foreshortened=True)
+    image = fibsem_image(labels, quiet(geometry=geometry, **look), rng=0)
+    _, height, width = image.voxel_scale
+    for k in range(6):
+        y = (np.arange(image.shape[1]) + 0.5 - image.truth["drift_px"][k, 0]) * height - 0.5
+        x = (np.arange(image.shape[2]) + 0.5 - image.truth["drift_px"][k, 1]) * width - 0.5
+        expected = ndimage.map_coordinates(still[k], np.meshgrid(y, x, indexing="ij"), order=1)
+        inside = np.ix_((y > 8) & (y < 31), (x > 8) & (x < 35))
+        np.testing.assert_allclose(image.grey[k][inside], expected[inside], atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_face_has_the_grey_of_its_label_with_every_departure_at_once(seed):
+    rng = np.random.default_rng(seed)
+    geometry = SliceGeometry(
+        slice_vox=rng.uniform(0.4, 2), pixel_vox=rng.uniform(0.4, 0.75), foreshortened=bool(seed % 2), uneven=0.4,
+        bend_vox=3.0, bend_slices=8.0, drift_px=1.0, creep_y_px=rng.uniform(-1, 1), jitter_px=1.0,
+    )  # fmt: skip
+    image = fibsem_image(bubbles((30, 50, 50), seed), quiet(geometry=geometry, face_grey=(0.5, 0.9)), rng=seed)
+    for phase, grey in ((1, 0.5), (2, 0.9)):
+        # A pixel, here of 0.4 voxels or more, sees half a voxel to each side; a bent cut may be in another layer there.
+        alone = ndimage.binary_erosion(image.labels == phase, np.ones((1, 7, 7)))
+        assert alone.sum() > 300
+        np.testing.assert_allclose(image.grey[alone], grey, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_has_been_milled_away_does_not_come_back(seed):
+    slices = plan((200, 3, 3), seed=seed, uneven=0.8, bend_vox=20.0, bend_slices=5.0)
+    v, u = np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0])
+    bend = slices.bend_vox[:, :, None, None]
+    depth = slices.z[:, None, None] + bend[:, 0] * v + bend[:, 1] * u + bend[:, 2] * (v**2 + u**2)
+    assert (np.diff(depth, axis=0) > 0).all()
+    assert np.ptp(slices.bend_vox) > 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from scipy import ndimage
 from synth import blender_stack, sphere_pack
 from synth.blender import BlenderSettings
 from synth.sem import FIBSEM_PRESETS, FibsemSettings, SliceGeometry, fibsem
-from synth.sem.view import _count_leaps, _first_wall, _outward, smooth_solid
+from synth.sem.view import _first_wall, _outward, free_room, smooth_solid
 
 # Full light, no fading, no noise: grey is the light on a wall of brightness 1.
 BARE = {
@@ -32,9 +32,10 @@ def seen_walls(solid, tilt_deg, z=0):
     """Depth of the wall that each pore pixel of a slice shows; nan where there is none."""
     field = smooth_solid(solid.astype(np.uint8))
     slope = math.tan(math.radians(tilt_deg))
+    room = free_room(solid.astype(np.uint8), slope)
     depth = np.full(solid.shape[1:], np.nan)
     for y, x in np.argwhere(solid[z] == 0):
-        down = _first_wall(field, np.zeros_like(field), float(z), y + 0.5, x + 0.5, slope, 100.0)
+        down = _first_wall(field, room, float(z), y + 0.5, x, slope, 100.0)
         depth[y, x] = down if down >= 0 else np.nan
     return depth
 
@@ -93,27 +94,73 @@ def test_wall_of_a_ball_faces_away_from_its_centre():
     rng = np.random.default_rng(0)
     directions = rng.standard_normal((200, 3))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
-    found = np.array([_outward(field, *(20.5 + 14 * d)) for d in directions])
-    angles = np.degrees(np.arccos(np.clip((found * directions).sum(axis=1), -1, 1)))
+    # In the middle of columns.
+    points = 20.5 + 14 * directions
+    columns = np.floor(points[:, 2]).astype(int)
+    found = np.array([_outward(field, z, y, column) for (z, y, _), column in zip(points, columns, strict=True)])
+    true = np.column_stack([points[:, :2], columns + 0.5]) - 20.5
+    true /= np.linalg.norm(true, axis=1)[:, None]
+    angles = np.degrees(np.arccos(np.clip((found * true).sum(axis=1), -1, 1)))
     assert angles.mean() < 6
     assert angles.max() < 20
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.7, 1.28, 1.99])
-def test_rays_leap_over_nothing_but_pore(slope):
-    solid = (ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((30, 40, 12)), 2.5) > 0.12).astype(
-        np.uint8
-    )
-    field = smooth_solid(solid)
-    leaps = np.zeros_like(field)
-    _count_leaps(field, leaps, math.floor(slope), 0, 12)
+def tangle(seed=0, shape=(20, 24, 12), level=0.12):
+    """A random solid with rooms of several voxels between, and single voxels strewn in."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.standard_normal(shape), 2.0) / 0.05
+    return ((smooth > level) | (rng.random(shape) < 0.002)).astype(np.uint8)
+
+
+def densely_sampled_wall(solid, start, slope, reach, step=2e-3):
+    """First of many samples, by scipy, at which the smoothed solid is reached; nothing above the cut counts."""
+    z, y, column = start
+    margin = [(0, 70), (8, int(70 * slope) + 8)]
+    field = np.pad(smooth_solid(solid)[:, :, column], margin, mode="symmetric")[math.floor(z) :].astype(float)
+    down = np.arange(0, reach, step)
+    points = [z + down - math.floor(z) - 0.5, y + 8 + down * slope - 0.5]
+    hit = ndimage.map_coordinates(field, points, order=1, mode="nearest") >= 127.5
+    return down[hit.argmax()] if hit.any() else -1.0
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.7, 1.0, 1.28, 2.7])
+@pytest.mark.parametrize("on_grid", [True, False])
+def test_rays_end_where_a_dense_sampling_of_the_smoothed_solid_first_meets_it(slope, on_grid):
+    solid = tangle()
+    field, room, reach = smooth_solid(solid), free_room(solid, slope), 60.0
     rng = np.random.default_rng(1)
-    starts = np.argwhere(leaps > 2)
-    assert len(starts) > 100
-    for z, y, x in starts[:: max(1, len(starts) // 300)]:
+    compared = 0
+    for _ in range(150):
+        z, y, column = (int(n) for n in rng.integers(0, solid.shape))
+        start = (float(z), y + 0.5, column) if on_grid else (*rng.uniform((0, -2), (20, 26)), column)
+        expected = densely_sampled_wall(solid, start, slope, reach)
+        found = _first_wall(field, room, *start, slope, reach)
+        # A sampling may step over a graze that is shorter than its step.
+        assert found <= expected + 1e-9 or expected < 0
+        compared += abs(found - expected) <= 2e-3 + 1e-9
+    assert compared >= 148
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.7, 1.28, 1.99, 3.5])
+def test_rays_leap_over_nothing_but_pore(slope):
+    solid = tangle(shape=(30, 40, 12))
+    room = free_room(solid, slope)
+    rng = np.random.default_rng(1)
+    cells = np.argwhere(room > 1)
+    assert len(cells) > 50
+    for z, y, x in cells[:: max(1, len(cells) // 300)]:
         at_z, at_y = z + rng.random(), y + rng.random()
-        for down in np.arange(0, leaps[z, y, x] - 1, 0.1):
-            assert solid[int(at_z + down), int(at_y + down * slope), x] == 0
+        for down in np.arange(0, room[z, y, x] - 1, 0.05):
+            # Cell n lies between the centres of voxels n - 1 and n.
+            a, b = int(at_z + down), int(at_y + down * slope)
+            assert not solid[max(a - 1, 0) : a + 1, max(b - 1, 0) : b + 1, x].any()
+
+
+def test_cells_without_room_are_those_that_touch_solid():
+    solid = tangle(shape=(9, 10, 5))
+    wide = np.pad(solid, [(1, 1), (1, 1), (0, 0)], mode="edge")
+    touching = wide[1:, 1:] | wide[:-1, 1:] | wide[1:, :-1] | wide[:-1, :-1]
+    assert np.array_equal(free_room(solid, 1.28) == 0, touching > 0)
 
 
 def test_thin_strut_is_not_lost_between_two_samples():
