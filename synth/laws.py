@@ -113,7 +113,7 @@ class Choice(Law):
         return self.options[int(rng.integers(len(self.options)))]
 
     def support(self) -> tuple[float, float]:
-        """Return the range of those options that are numbers."""
+        """Return the range of the options, None aside; nan if one is no number."""
         return _hull(self.options)
 
     def to_plain(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Sometimes(Law):
         return drawn.draw(rng) if isinstance(drawn, Law) else drawn
 
     def support(self) -> tuple[float, float]:
-        """Return the range of both outcomes, as far as they are numbers."""
+        """Return the range of both outcomes, None aside; nan if one is no number."""
         return _hull((self.value, self.otherwise))
 
     def to_plain(self) -> dict[str, Any]:
@@ -226,10 +226,11 @@ def _drawn(value: Any, key: int, path: str) -> Any:
 
 
 def _hull(values: tuple[Any, ...]) -> tuple[float, float]:
-    """Return the range of numbers and laws; of none, what is outside every limit."""
-    ends = [end for value in values if isinstance(value, Law) for end in value.support()]
-    ends += [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return (min(ends), max(ends)) if ends else (math.nan, math.nan)
+    """Return the range of numbers and laws, None aside; if there is anything else, what is outside every limit."""
+    ends = [value.support() if isinstance(value, Law) else (value, value) for value in values if value is not None]
+    plain = all(isinstance(end, int | float) and not isinstance(end, bool) for pair in ends for end in pair)
+    numbers = [end for pair in ends for end in pair] if plain else [math.nan]
+    return (math.nan, math.nan) if not numbers or any(map(math.isnan, numbers)) else (min(numbers), max(numbers))
 
 
 def _check_interval(law: str, low: Any, high: Any) -> None:

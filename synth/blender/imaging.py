@@ -13,6 +13,7 @@ from synth.blender.settings import BlenderSettings
 from synth.blender.stack import BlenderStack, blender_stack
 from synth.laws import Choice, Law, LogUniform, Uniform, check_range, draw
 from synth.microscope_image import MicroscopeImage
+from synth.sem import FIBSEM_PRESETS, FibsemSettings, degrade
 
 __all__ = ["BLENDER_PRESETS", "BlenderImaging", "blender_image"]
 
@@ -40,6 +41,9 @@ class BlenderImaging:
         Layers that are visible behind a cut.
     surfaces : BlenderSettings
         Light and surfaces; its numbers may be laws too.
+    session : FibsemSettings, optional
+        What the session adds to the clean render by `synth.sem.degrade`: curtains, charging, blur, noise, bits. What
+        it says of the view, the material and the geometry is not used.
     """
 
     tilt_deg: float | Law = 52.0
@@ -49,6 +53,7 @@ class BlenderImaging:
     samples: int | Law = 4
     depth_vox: int | Law = 40
     surfaces: BlenderSettings = dataclasses.field(default_factory=BlenderSettings)
+    session: FibsemSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be imaged."""
@@ -60,6 +65,8 @@ class BlenderImaging:
             raise ValueError(f"geometry is {self.geometry!r}; it must be 'corrected' or 'camera'")
         if not isinstance(self.surfaces, BlenderSettings):
             raise ValueError(f"surfaces is {self.surfaces!r}; give BlenderSettings")
+        if not isinstance(self.session, FibsemSettings | None):
+            raise ValueError(f"session is {self.session!r}; give FibsemSettings, or None for the clean render")
 
 
 def blender_image(
@@ -81,8 +88,7 @@ def blender_image(
     MicroscopeImage
         `voxel_scale` is (step, 1, 1) in corrected geometry; in camera geometry a pixel spans X / width voxels along x
         and that over cos(tilt) along y. `truth` holds ``tilt_deg``, ``slices`` (the layers cut at) and
-        ``first_row_vox`` (where on the face, along y in voxels from its border, the first row's centre lies). Without
-        noise of a detector and without milling's stripes.
+        ``first_row_vox`` (where on the face, along y in voxels from its border, the first row's centre lies).
 
     Raises
     ------
@@ -104,7 +110,10 @@ def blender_image(
         rng=rng,
         settings=drawn.surfaces,
     )
-    return _corrected(stack, drawn) if drawn.geometry == "corrected" else _as_seen(stack, drawn)
+    image = _corrected(stack, drawn) if drawn.geometry == "corrected" else _as_seen(stack, drawn)
+    if drawn.session is None:
+        return image
+    return dataclasses.replace(image, grey=degrade(image.grey, image.labels, drawn.session, rng=rng))
 
 
 def _corrected(stack: BlenderStack, drawn: Any) -> MicroscopeImage:
@@ -156,6 +165,7 @@ CATALYST_LAYER = BlenderImaging(
         exposure=Uniform(0.85, 1.15),
         gamma=Uniform(0.9, 1.2),
     ),
+    session=FIBSEM_PRESETS["pfib-catalyst-layer"],
 )
 RANDOM = BlenderImaging(
     tilt_deg=Uniform(30.0, 62.0),
@@ -177,6 +187,7 @@ RANDOM = BlenderImaging(
         exposure=Uniform(0.7, 1.3),
         gamma=Uniform(0.7, 1.5),
     ),
+    session=FIBSEM_PRESETS["random"],
 )
 BLENDER_PRESETS = MappingProxyType(
     {"default": BlenderImaging(), "random": RANDOM, "pfib-catalyst-layer": CATALYST_LAYER}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from launch import convert, to_plain
+from synth import FibsemSettings
 from synth.blender import BLENDER_PRESETS, BlenderImaging, BlenderSettings, blender_image
 from synth.laws import Choice, Uniform, draw, has_laws
 
@@ -109,3 +110,22 @@ def test_settings_that_cannot_be_imaged_are_refused(setting, sentence):
 def test_labels_that_are_no_volume_are_refused():
     with pytest.raises(ValueError, match=r"shape is \(4, 4\)"):
         blender_image(np.ones((4, 4), int), rng=0)
+
+
+@needs_blender
+def test_session_is_what_degrade_adds_to_the_clean_render():
+    session = FibsemSettings(blur_vox=0.0, shading=0.0, slice_gain=0.0, read_noise=0.0, dose=400.0)
+    clean = BlenderImaging(slice_step_vox=8, samples=1, depth_vox=4, surfaces=BARE)
+    plain, noisy = (blender_image(CHECKER, s, rng=3) for s in (clean, dataclasses.replace(clean, session=session)))
+    assert np.array_equal(plain.labels, noisy.labels)
+    face = (plain.labels > 0) & (plain.grey > 0.6)
+    # Counting: the variance is the mean over the dose.
+    error = (noisy.grey - plain.grey)[face]
+    assert error.var() == pytest.approx(plain.grey[face].mean() / 400, rel=5 * np.sqrt(2 / error.size))
+    again = blender_image(CHECKER, dataclasses.replace(clean, session=session), rng=3)
+    assert again.grey.tobytes() == noisy.grey.tobytes()
+
+
+def test_session_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="session is 'noisy'"):
+        BlenderImaging(session="noisy")

@@ -139,6 +139,9 @@ def test_what_is_no_law_is_refused_in_one_sentence(plain, message):
         (Sometimes(0.5, LogUniform(0.1, 3), 0), {"above": 0}, "above 0"),
         (Choice((1, 2, 30)), {"high": 10}, "of at most 10"),
         (Choice(("a", None)), {"high": 10}, "of at most 10"),
+        (Choice((20, "steep")), {"high": 30}, "of at most 30"),
+        (Choice((20, math.nan)), {"high": 30}, "of at most 30"),
+        (Sometimes(0.5, Choice((1, True))), {"high": 30}, "of at most 30"),
     ],
 )
 def test_number_or_law_that_may_leave_its_range_is_refused(value, limits, message):
