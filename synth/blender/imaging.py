@@ -162,7 +162,7 @@ CATALYST_LAYER = BlenderImaging(
         sun_elevation_deg=Uniform(30.0, 55.0),
         sun_azimuth_deg=Uniform(60.0, 150.0),
         escape_depth_vox=LogUniform(15.0, 45.0),
-        exposure=Uniform(0.85, 1.15),
+        exposure=Uniform(0.7, 0.95),
         gamma=Uniform(0.9, 1.2),
     ),
     session=FIBSEM_PRESETS["pfib-catalyst-layer"],
