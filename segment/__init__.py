@@ -1,6 +1,17 @@
-"""From pictures to labels: thresholds, networks and the two-stage segmenter."""
+"""From pictures to labels: corrections, thresholds, networks and the two-stage segmenter."""
 
+from segment.correction import Corrected, CorrectionSettings, correct
 from segment.segmenter import Segmentation, Segmenter, load, shipped_models
 from segment.thresholds import otsu, porosity_threshold
 
-__all__ = ["Segmentation", "Segmenter", "load", "otsu", "porosity_threshold", "shipped_models"]
+__all__ = [
+    "Corrected",
+    "CorrectionSettings",
+    "Segmentation",
+    "Segmenter",
+    "correct",
+    "load",
+    "otsu",
+    "porosity_threshold",
+    "shipped_models",
+]
