@@ -132,9 +132,9 @@ HELIOS_BSE = FibsemSettings(
     electronics=Electronics(gain_drift=0.02, line_noise=Uniform(0.0, 0.008), bits=16),
 )
 
-# Iridium oxide on an ionomer (paper: reproducible_3d_segmentation, imaged by its reference Ferner 2024). Stated: xenon
-# plasma FIB, 52° between the face's normal and the camera, structure behind the cut in view, streaks. Guessed: that
-# secondary electrons were counted, heavier milling damage than gallium's (curtains, bent slices), every number.
+# Iridium oxide on an ionomer (paper: reproducible_3d_segmentation, imaged by its reference Ferner 2024). Stated: plasma
+# FIB, 52° between the face's normal and the camera, structure behind the cut in view, streaks. Guessed: that secondary
+# electrons were counted, heavier milling damage than gallium's (curtains, bent slices), every number.
 PFIB_CATALYST_LAYER = FibsemSettings(
     tilt_deg=52.0,
     face_grey=(Uniform(0.6, 0.75), Uniform(0.4, 0.55)),
