@@ -20,7 +20,9 @@ LEAST_RMS_PX = 0.3
 # A structure that leans moves steadily: only what comes and goes from slice to slice is surely drift.
 LEAST_JERK_PX = 0.15
 # Of the steps that both halves of the picture find: where less is common to both, shifting adds more than it removes.
-LEAST_AGREEMENT = 0.5
+LEAST_AGREEMENT = 0.3
+# Times the scatter 1 / sqrt(n) of the correlation of n steps that have nothing in common.
+SIGNIFICANT_AGREEMENT = 4.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ def _confirmed(drift: DriftEstimate, stack: np.ndarray, slice_px: float) -> Drif
         return drift
     agreement = _agreement_of_halves(stack, slice_px)
     evidence = {**drift.evidence, "agreement": agreement}
-    if agreement > LEAST_AGREEMENT:
+    if agreement > max(LEAST_AGREEMENT, SIGNIFICANT_AGREEMENT / math.sqrt(2 * max(len(stack) - 1, 1))):
         return dataclasses.replace(drift, evidence=evidence)
     evidence["verdict"] = "the two halves of the picture do not find the same drift: nothing to do"
     return dataclasses.replace(
