@@ -1,5 +1,6 @@
 """Laws that a setting's value is drawn from, so that one settings class serves as an instrument and as a domain."""
 
+import abc
 import dataclasses
 import math
 import zlib
@@ -16,20 +17,20 @@ __all__ = ["LAWS", "Choice", "Law", "LogUniform", "Sometimes", "Uniform", "check
 Settings = TypeVar("Settings")
 
 
-class Law:
+class Law(abc.ABC):
     """Base of the laws; in plain text each is a mapping of its name to a list, e.g. ``{uniform: [0.1, 0.5]}``."""
 
+    @abc.abstractmethod
     def draw(self, rng: np.random.Generator) -> Any:
         """Return one value."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def support(self) -> tuple[float, float]:
         """Return the smallest and the largest number that may be drawn."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def to_plain(self) -> dict[str, Any]:
         """Return the law as plain text."""
-        raise NotImplementedError
 
     @classmethod
     def from_plain(cls, value: Any, where: str) -> "Law":
