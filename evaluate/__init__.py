@@ -1,11 +1,9 @@
 """Volume to numbers: morphology, correlation, meshes, distances and agreement with the truth."""
 
-from evaluate.correlation import TwoPoint, two_point
 from evaluate.label_agreement import Agreement, agreement
-from evaluate.minkowski_functionals import Minkowski, minkowski
+from evaluate.morphology import Minkowski, TwoPoint, minkowski, two_point
 from evaluate.phase_fractions import porosity, porosity_error, porosity_profile
-from evaluate.surface_distance import chamfer, hausdorff
-from evaluate.surface_mesh import Mesh, reconstruct
+from evaluate.surfaces import Mesh, chamfer, hausdorff, reconstruct
 
 __all__ = [
     "Agreement",

@@ -5,7 +5,7 @@ import pytest
 from skimage.measure import euler_number
 
 from evaluate import minkowski
-from evaluate.minkowski_functionals import _euler_of_codes
+from evaluate.morphology.minkowski_functionals import _euler_of_codes
 
 PI = np.pi
 

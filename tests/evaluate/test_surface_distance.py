@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluate import Mesh, chamfer, hausdorff, reconstruct
-from evaluate.surface_distance import _point_to_triangle
+from evaluate.surfaces.distances import _point_to_triangle
 
 SQUARE = np.array([[0, 0, 0], [0, 10, 0], [0, 10, 10], [0, 0, 10]], float)
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from evaluate.accepted_input import as_whole_number
-from evaluate.surface_mesh import Mesh
+from evaluate.surfaces.mesh import Mesh
 
 __all__ = ["chamfer", "hausdorff"]
 
