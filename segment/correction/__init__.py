@@ -6,8 +6,9 @@ from segment.correction.drift import DriftEstimate, common_area, estimate_drift,
 from segment.correction.gain import GainEstimate, estimate_gain, undo_gain
 from segment.correction.intensity import equalise, equalise_locally, normalise, stretch
 from segment.correction.region import Region, find_region
-from segment.correction.stripes import StripeEstimate, estimate_stripes, stripe_spectrum, undo_stripes, wedge_filter
+from segment.correction.stripes import StripeEstimate, estimate_stripes, stripe_spectrum, undo_stripes
 from segment.correction.tilt import TiltEstimate, estimate_tilt, undo_foreshortening
+from segment.correction.wedge import wedge_filter
 
 __all__ = [
     "BackgroundEstimate",
