@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["Block", "blocks", "is_lazy", "measure_blocks"]
+__all__ = ["Block", "blocks", "is_lazy", "measure_blocks", "read_block"]
 
 EDGE = 256
 Slices = tuple[slice, ...]
@@ -92,7 +92,7 @@ def measure_blocks(
     client = _active_client()
     if client is None:
         for block in parts:
-            yield measure(_read(volume, block), block)
+            yield measure(read_block(volume, block), block)
         return
     many = max(1, sum(client.nthreads().values()))
     for start in range(0, len(parts), many):
@@ -103,10 +103,11 @@ def measure_blocks(
 
 
 def _measure_one(measure: Callable[[np.ndarray, Block], Result], volume: Any, block: Block) -> Result:
-    return measure(_read(volume, block), block)
+    return measure(read_block(volume, block), block)
 
 
-def _read(volume: Any, block: Block) -> np.ndarray:
+def read_block(volume: Any, block: Block) -> np.ndarray:
+    """Return the voxels that a block reads."""
     part = volume[block.read]
     # One thread: a job on a worker must not wait for others of its own kind.
     return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)

@@ -1,25 +1,36 @@
-"""Every number and picture that a labelled volume allows, so far as the project has them."""
+"""Every number and picture that a labelled volume allows."""
 
+import hashlib
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluate import minkowski, porosity_profile, two_point
-from launch import describe_software, make_output_folder
+from launch import describe_software, make_output_folder, replace_when_complete
+from poreforge.characterisation import TOPICS, Findings, Topic
 from poreforge.outputs import software_facts, write_summary
-from poreforge.report import Figure, Section, Table, number, write_report
-from poreforge.report.figures import curves, label_image, picture
+from poreforge.report import Section, write_report
 from volume import Volume, read
 
 __all__ = ["characterise", "read_labels"]
 
 MOST_LABELS = 16
+PARTS = ".parts"
 
 
-def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[float] | None = None) -> Path:
+def characterise(
+    path: str | Path,
+    out: str | Path,
+    *,
+    voxel_size_um: Sequence[float] | None = None,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> Path:
     """Measure a labelled volume and write ``report.html`` and ``summary.json``.
+
+    What is complete is kept in the folder until the end, so that the same call goes on after an interruption.
 
     Parameters
     ----------
@@ -29,6 +40,8 @@ def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[f
         Folder for the results.
     voxel_size_um : (float, float, float), optional
         Size of a voxel along z, y, x; by default the file's. Without either, lengths are in voxels.
+    only, without : sequence of str
+        Names of topics: these alone, or all but these.
 
     Returns
     -------
@@ -38,26 +51,26 @@ def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[f
     Raises
     ------
     ValueError
-        If the file holds grey values, one label or one slice only, or cannot be read.
+        If the file holds grey values, one label or one slice only, or cannot be read; unknown topics.
     """
+    topics = _chosen(only, without)
     labels, notes = read_labels(path, voxel_size_um=voxel_size_um)
     if min(labels.shape) < 2:
         raise ValueError(
             f"'{path}' has the shape {labels.shape}; surfaces need two voxels along each axis: give a thicker volume"
         )
     out = make_output_folder(out)
-    names = labels.phases or ()
-    phases = [_measure_phase(labels, k, names[k]) for k in range(len(names))]
-    summary = {
+    found = _find_all(labels, {name: topic for name, topic in topics.items() if topic.applies(labels)}, out)
+    summary: dict[str, Any] = {
         "file": str(path),
         "shape": list(labels.shape),
         "voxel_size_um": labels.voxel_size_um,
+        "phase_names": list(labels.phases or ()),
         "notes": notes,
-        "porosity": phases[0]["volume_fraction"],
-        "phases": phases,
-        "porosity_profile": {axis: porosity_profile(labels.array, axis=k).tolist() for k, axis in enumerate("zyx")},
         "software": describe_software(),
     }
+    for findings in found:
+        summary |= findings.numbers
     write_summary(out / "summary.json", summary)
     facts = {
         "File": Path(path).name,
@@ -66,13 +79,64 @@ def characterise(path: str | Path, out: str | Path, *, voxel_size_um: Sequence[f
         **{f"Note {i}": note for i, note in enumerate(notes, 1)},
         **software_facts(summary["software"]),
     }
-    sections = [
-        _overview(labels, summary),
-        _morphology_section(summary),
-        _profile_section(labels, summary),
-        _correlation_section(labels, summary),
-    ]
-    return write_report(out / "report.html", f"Characterisation of {Path(path).name}", sections, facts=facts)
+    sections = [findings.section for findings in found]
+    report = write_report(out / "report.html", f"Characterisation of {Path(path).name}", sections, facts=facts)
+    _forget_parts(out)
+    return report
+
+
+def _chosen(only: Sequence[str], without: Sequence[str]) -> dict[str, Topic]:
+    unknown = [name for name in (*only, *without) if name not in TOPICS]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no topic; choose from: {', '.join(TOPICS)}")
+    if only and without:
+        raise ValueError("give either the topics that are wanted or those that are not, not both")
+    chosen = {name: topic for name, topic in TOPICS.items() if name in (only or TOPICS) and name not in without}
+    if not chosen:
+        raise ValueError("no topic is left; there is nothing to do")
+    return chosen
+
+
+def _find_all(labels: Volume, topics: dict[str, Topic], out: Path) -> list[Findings]:
+    from tqdm import tqdm
+
+    key = _key(labels)
+    bar = tqdm(topics.items(), unit="topic", disable=None)
+    found = []
+    for name, topic in bar:
+        bar.set_postfix_str(topic.title)
+        found.append(_find(labels, topic, out / PARTS / f"{name}-{key}.pickle"))
+    return found
+
+
+def _find(labels: Volume, topic: Topic, part: Path) -> Findings:
+    """Return what a topic tells; what was found before an interruption is read again."""
+    if part.exists():
+        return pickle.loads(part.read_bytes())
+    try:
+        findings = topic.find(labels)
+    except ValueError as error:
+        # One topic that this volume does not allow must not cost the others.
+        findings = Findings({}, Section(topic.title, [f"Not to be had from this volume: {error}."]))
+    part.parent.mkdir(exist_ok=True)
+    with replace_when_complete(part) as temporary:
+        temporary.write_bytes(pickle.dumps(findings))
+    return findings
+
+
+def _key(labels: Volume) -> str:
+    """Return what tells one volume, measured by one version of the software, from another."""
+    about = [labels.voxel_size_um, labels.phases, labels.shape, describe_software()["commit"]]
+    digest = hashlib.sha256(repr(about).encode())
+    digest.update(np.ascontiguousarray(labels.array).data)
+    return digest.hexdigest()[:16]
+
+
+def _forget_parts(out: Path) -> None:
+    folder = out / PARTS
+    for part in folder.glob("*.pickle"):
+        part.unlink()
+    folder.rmdir()
 
 
 def read_labels(path: str | Path, *, voxel_size_um: Sequence[float] | None = None) -> tuple[Volume, list[str]]:
@@ -103,94 +167,6 @@ def read_labels(path: str | Path, *, voxel_size_um: Sequence[float] | None = Non
     if array.min() > 0:
         notes.append("the file has no label 0, so it has no pores")
     return Volume(array, found.voxel_size_um, names), notes
-
-
-def _measure_phase(labels: Volume, label: int, name: str) -> dict[str, Any]:
-    mask = labels.array == label
-    functionals = minkowski(mask, voxel_size_um=labels.voxel_size_um)
-    correlation = two_point(mask)
-    return {
-        "label": label,
-        "name": name,
-        "volume_fraction": functionals.volume_fraction,
-        "specific_surface": functionals.specific_surface,
-        "mean_curvature": functionals.mean_curvature,
-        "euler_density": functionals.euler_density,
-        "unit": functionals.unit,
-        "two_point": {"r_voxel": correlation.r.tolist(), "s2": correlation.s2.tolist()},
-    }
-
-
-def _overview(labels: Volume, summary: dict[str, Any]) -> Section:
-    z, y, x = (n // 2 for n in labels.shape)
-    array = labels.array
-    pictures = [
-        picture(label_image(array[z]), f"z = {z}"),
-        picture(label_image(array[:, y]), f"y = {y}, z downwards"),
-        picture(label_image(array[:, :, x]), f"x = {x}, z downwards"),
-    ]
-    key = ", ".join(f"label {p['label']}: {p['name']}" for p in summary["phases"])
-    figure = Figure(pictures, f"The three middle planes; {key}. Label 0 is dark.", 3)
-    fractions = ", ".join(f"{p['name']} {p['volume_fraction']:.2%}" for p in summary["phases"])
-    return Section("Overview", [f"Volume fractions: {fractions}.", *summary["notes"]], [figure])
-
-
-def _morphology_section(summary: dict[str, Any]) -> Section:
-    unit = {"um": "µm", "voxel": "voxel"}[summary["phases"][0]["unit"]]
-    columns = [
-        "phase",
-        "volume fraction",
-        f"surface / {unit}⁻¹",
-        f"mean curvature / {unit}⁻²",
-        f"Euler density / {unit}⁻³",
-    ]
-    keys = ("volume_fraction", "specific_surface", "mean_curvature", "euler_density")
-    rows = [[p["name"], *(number(p[key]) for key in keys)] for p in summary["phases"]]
-    note = (
-        "Densities per volume of the whole, not of the phase. The volume is taken as a cut-out of something larger: "
-        "its border is not counted as surface."
-    )
-    return Section("Morphology", [note], tables=[Table("Minkowski functionals of each phase.", columns, rows)])
-
-
-def _profile_section(labels: Volume, summary: dict[str, Any]) -> Section:
-    size = labels.voxel_size_um or (1.0, 1.0, 1.0)
-    lines = {
-        axis: ((np.arange(len(profile)) + 0.5) * step, np.array(profile))
-        for (axis, profile), step in zip(summary["porosity_profile"].items(), size, strict=True)
-    }
-    figure = curves(
-        lines,
-        x_label="position / " + _unit(labels),
-        y_label="porosity of the slice",
-        levels={"whole volume": summary["porosity"]},
-        caption="Porosity slice by slice along each axis.",
-        alt="Porosity profiles along z, y and x.",
-    )
-    return Section("Porosity profile", [], [figure])
-
-
-def _correlation_section(labels: Volume, summary: dict[str, Any]) -> Section:
-    size = labels.voxel_size_um
-    # Radial lags are counted in voxels, which only cubic voxels turn into one length.
-    cubic = size is not None and np.ptp(size) < 1e-9
-    step = size[0] if size is not None and cubic else 1.0
-    lines = {
-        p["name"]: (np.array(p["two_point"]["r_voxel"]) * step, np.array(p["two_point"]["s2"]))
-        for p in summary["phases"]
-    }
-    figure = curves(
-        lines,
-        x_label="distance r / " + ("µm" if cubic else "voxel"),
-        y_label="two-point correlation S2",
-        caption="Probability that two points at distance r lie in the phase: its fraction at 0, that squared far away.",
-        alt="Two-point correlation of each phase.",
-    )
-    return Section("Two-point correlation", [], [figure])
-
-
-def _unit(labels: Volume) -> str:
-    return "µm" if labels.voxel_size_um is not None else "voxel"
 
 
 def _size_text(size: tuple[float, float, float] | None) -> str:

@@ -71,8 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     characterise = commands.add_parser("characterise", help="every number and picture of a labelled volume")
     characterise.add_argument("volume", metavar="VOLUME", help="file or folder with labels, 0 being pore")
     characterise.add_argument("--out", type=Path, metavar="DIR", help="folder (default: VOLUME-characterised)")
+    characterise.add_argument("--only", nargs="+", default=[], metavar="TOPIC", help="measure these topics alone")
+    characterise.add_argument("--without", nargs="+", default=[], metavar="TOPIC", help="leave these topics out")
     _add_voxel_size(characterise)
     characterise.set_defaults(run=_characterise)
+
+    reconstruct = commands.add_parser("reconstruct", help="meshes of the solid, by one method or all, and their scores")
+    reconstruct.add_argument("volume", metavar="VOLUME", help="file or folder with labels, 0 being pore")
+    reconstruct.add_argument("--method", default="all", metavar="NAME", help="how, or all (default)")
+    reconstruct.add_argument("--truth", metavar="VOLUME", help="labels to score against (default: the volume's own)")
+    reconstruct.add_argument("--out", type=Path, metavar="DIR", help="folder (default: VOLUME-meshes)")
+    _add_voxel_size(reconstruct)
+    reconstruct.set_defaults(run=_reconstruct)
     return parser
 
 
@@ -166,7 +176,19 @@ def _characterise(parsed: argparse.Namespace) -> None:
     from poreforge.characterise import characterise
 
     out = parsed.out or Path(f"{bare_name(parsed.volume)}-characterised")
-    print(f"open {characterise(parsed.volume, out, voxel_size_um=parsed.voxel_size)}")
+    topics = {"only": parsed.only, "without": parsed.without}
+    print(f"open {characterise(parsed.volume, out, voxel_size_um=parsed.voxel_size, **topics)}")
+
+
+def _reconstruct(parsed: argparse.Namespace) -> None:
+    from poreforge.reconstruction import reconstruct_file, table_text
+
+    out = parsed.out or Path(f"{bare_name(parsed.volume)}-meshes")
+    found = reconstruct_file(
+        parsed.volume, out, method=parsed.method, truth=parsed.truth, voxel_size_um=parsed.voxel_size
+    )
+    print(table_text(found["methods"]))
+    print(f"open {out / 'report.html'}")
 
 
 def _refuse_foreign_evaluate() -> None:

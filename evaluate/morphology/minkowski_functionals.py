@@ -1,23 +1,30 @@
-"""Volume, surface, integral mean curvature and Euler number of a phase, in total and per unit volume."""
+"""Volume, surface, integral mean curvature and Euler number of phases, in total and per unit volume."""
 
 import dataclasses
 import functools
-import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from evaluate.accepted_input import as_mask, as_voxel_size
+from evaluate.accepted_input import as_mask, as_voxel_size, as_whole_number
+from evaluate.morphology.lattice import Spacing, check_spacing, directions, planes
+from evaluate.morphology.neighbourhoods import (
+    LARGEST_N_PHASES,
+    OUTSIDE,
+    Counts,
+    as_phases,
+    count_neighbourhoods,
+    number_of_phases,
+)
 
-__all__ = ["Minkowski", "minkowski"]
+__all__ = ["Minkowski", "minkowski", "minkowski_of_phases", "surface_of_codes"]
 
-LARGEST_RATIO = 100
 BOUNDARIES = ("interior", "closed", "periodic")
-Spacing = tuple[float, float, float]
+# The codes of so many phases fit a word.
+PHASES_AT_ONCE = 8
 
-# The corners of a 2 × 2 × 2 neighbourhood as (z, y, x); a corner's place in the list is its bit in the code.
-CORNERS = np.array(list(itertools.product((0, 1), repeat=3)))
 CODES = np.arange(256)
 # Row: code, column: corner.
 OCCUPIED = (CODES[:, None] >> np.arange(8)) & 1 == 1
@@ -25,7 +32,7 @@ OCCUPIED = (CODES[:, None] >> np.arange(8)) & 1 == 1
 
 @dataclasses.dataclass(frozen=True)
 class Minkowski:
-    """Minkowski functionals of a phase; made by `minkowski`.
+    """Minkowski functionals of a phase; made by `minkowski` and `minkowski_of_phases`.
 
     Lengths are in `unit`; the window is all the voxels of the mask, of volume `window_volume`.
 
@@ -85,7 +92,8 @@ def minkowski(
     Parameters
     ----------
     mask : array_like, shape (Z, Y, X)
-        True (or 1) in the phase.
+        True (or 1) in the phase. An array of dask, Zarr or HDF5 is read block by block, with the same result to the
+        last bit; the memory does not grow with the volume.
     voxel_size_um : sequence of three floats, optional
         Edge lengths (z, y, x) of a voxel in µm; they need not be equal. By default that of `mask`, if it is a
         `volume.Volume` that knows it; otherwise every result is in voxels.
@@ -110,7 +118,8 @@ def minkowski(
 
     Notes
     -----
-    The functionals are sums over the 2 × 2 × 2 neighbourhoods of voxels [1]_. The volume is the number of voxels.
+    The functionals are sums over the 2 × 2 × 2 neighbourhoods of voxels [1]_, which are counted as whole numbers. The
+    volume is the number of voxels.
 
     Surface: Crofton's formula, :math:`S = 2 V \langle P_L \rangle`, with the crossings per length along the
     13 lattice directions. Mean curvature: :math:`H = 2 \pi V \langle \chi_A \rangle`, with the Euler number
@@ -146,35 +155,118 @@ def minkowski(
     .. [2] J. Ohser, W. Nagel, K. Schladitz, "Miles formulae for Boolean models observed on lattices", Image Anal.
        Stereol. 28 (2009) 77.
     """
-    inside = as_mask(mask)
     voxel = as_voxel_size(voxel_size_um, mask)
-    spacing = voxel or (1.0, 1.0, 1.0)
-    if max(spacing) > LARGEST_RATIO * min(spacing):
+    _check_options(voxel, boundary, (connectivity,))
+    counts = count_neighbourhoods(_count_mask, mask, accept=as_mask, name="mask", boundary=boundary)
+    return _functionals(counts, 0, 1, voxel=voxel, boundary=boundary, connectivity=connectivity)
+
+
+def minkowski_of_phases(
+    labels: Any,
+    *,
+    n_phases: int | None = None,
+    voxel_size_um: Sequence[float] | None = None,
+    boundary: Literal["interior", "closed", "periodic"] = "interior",
+    connectivity: int | Sequence[int] = 6,
+) -> tuple[Minkowski, ...]:
+    """Measure the four Minkowski functionals of every phase, in one pass over the volume.
+
+    Parameters
+    ----------
+    labels : array_like, shape (Z, Y, X)
+        Labels from 0. An array of dask, Zarr or HDF5 is read block by block, with the same result to the last bit; the
+        memory does not grow with the volume.
+    n_phases : int, optional
+        How many phases there are, 1 to 16; by default as many as the largest label says. A phase that does not occur
+        measures 0.
+    voxel_size_um : sequence of three floats, optional
+        As in `minkowski`.
+    boundary : {"interior", "closed", "periodic"}
+        As in `minkowski`.
+    connectivity : {6, 26} or sequence of them
+        Of all phases, or of each. Of two phases one should have 6 and the other 26; of more, no choice
+        makes the Euler numbers of all unions consistent.
+
+    Returns
+    -------
+    tuple of Minkowski
+        Entry k equals ``minkowski(labels == k)`` to the last bit.
+
+    Raises
+    ------
+    ValueError
+        As in `minkowski`; labels that are fractional, negative, or `n_phases` or more; as many values in
+        `connectivity` as there are not phases.
+
+    Notes
+    -----
+    Volume fractions add up to 1. Every interface belongs to two phases, so that the surfaces add up to
+    twice the area of all interfaces (`interface_areas` tells them apart). The mean curvatures add up to π/2 times the
+    length of all lines where three phases meet (`triple_phase_boundary`), and to 0 if there are two phases.
+    """
+    voxel = as_voxel_size(voxel_size_um, labels)
+    n_phases = None if n_phases is None else as_whole_number(n_phases, "n_phases", low=1, high=LARGEST_N_PHASES)
+    each = _connectivities(connectivity)
+    _check_options(voxel, boundary, each)
+    accept = functools.partial(as_phases, n_phases=n_phases)
+    counts = count_neighbourhoods(_count_phases, labels, accept=accept, name="labels", boundary=boundary)
+    n = number_of_phases(n_phases, counts.voxels)
+    if len(each) not in (1, n):
         raise ValueError(
-            f"voxel_size_um is {spacing}; edges more than {LARGEST_RATIO} : 1 apart leave no surface to estimate: "
-            "resample the volume, or check the units"
+            f"connectivity has {len(each)} values, but there are {n} phases; give one, or one for each phase"
         )
+    each = each * n if len(each) == 1 else each
+    return tuple(_functionals(counts, k, k, voxel=voxel, boundary=boundary, connectivity=c) for k, c in enumerate(each))
+
+
+def _connectivities(connectivity: Any) -> tuple[int, ...]:
+    return tuple(connectivity) if isinstance(connectivity, Sequence | np.ndarray) else (connectivity,)
+
+
+def _check_options(voxel: Spacing | None, boundary: str, connectivities: Sequence[int]) -> None:
+    if voxel:
+        check_spacing(voxel)
     if boundary not in BOUNDARIES:
         raise ValueError(f"boundary is {boundary!r}; it must be one of {', '.join(map(repr, BOUNDARIES))}")
-    if connectivity not in (6, 26):
-        raise ValueError(f"connectivity is {connectivity!r}; it must be 6 or 26")
-    if boundary == "interior" and min(inside.shape) < 2:
-        raise ValueError(
-            f"mask has shape {inside.shape}; the interior of a window needs two voxels along each axis: "
-            "give a thicker volume, or boundary='closed'"
-        )
-    counts = _neighbourhood_counts(inside, boundary)
-    window = inside.size * float(np.prod(spacing))
-    volume = np.count_nonzero(inside) / inside.size * window
-    surface = float(counts @ _surface_of_codes(spacing))
-    curvature = float(counts @ _curvature_of_codes(spacing))
-    euler = float(counts @ _euler_of_codes(connectivity))
+    for connectivity in connectivities:
+        if connectivity not in (6, 26):
+            raise ValueError(f"connectivity is {connectivity!r}; it must be 6 or 26")
+
+
+def _count_mask(inside: np.ndarray, weights: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    from evaluate.morphology.neighbourhood_kernels import count_codes
+
+    return count_codes(inside, weights, np.array([1]))
+
+
+def _count_phases(labels: np.ndarray, weights: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the weights of the neighbourhoods of 16 phases, shape (16, 256); of those that do not occur, 0."""
+    from evaluate.morphology.neighbourhood_kernels import count_codes, count_voxels
+
+    counts = np.zeros((LARGEST_N_PHASES, 256), np.int64)
+    present = np.flatnonzero(count_voxels(labels)[:OUTSIDE])
+    for start in range(0, present.size, PHASES_AT_ONCE):
+        some = present[start : start + PHASES_AT_ONCE]
+        counts[some] = count_codes(labels, weights, some)
+    return counts
+
+
+def _functionals(
+    counts: Counts, row: int, label: int, *, voxel: Spacing | None, boundary: str, connectivity: int
+) -> Minkowski:
+    spacing = voxel or (1.0, 1.0, 1.0)
+    codes = counts.neighbourhoods[row]
+    window = math.prod(counts.shape) * math.prod(spacing)
+    fraction = int(counts.voxels[label]) / math.prod(counts.shape)
+    surface = float(codes @ surface_of_codes(spacing))
+    curvature = float(codes @ _curvature_of_codes(spacing))
+    euler = float(codes @ _euler_of_codes(connectivity))
     return Minkowski(
-        volume_fraction=np.count_nonzero(inside) / inside.size,
+        volume_fraction=fraction,
         specific_surface=surface / window,
         mean_curvature=curvature / window,
         euler_density=euler / window,
-        volume=volume,
+        volume=fraction * window,
         surface=surface,
         integral_mean_curvature=curvature,
         euler_number=euler,
@@ -185,71 +277,28 @@ def minkowski(
     )
 
 
-def _neighbourhood_counts(inside: np.ndarray, boundary: str) -> np.ndarray:
-    """Return how often each of the 256 neighbourhoods occurs, shape (256,)."""
-    if boundary == "closed":
-        inside = np.pad(inside, 1)
-    elif boundary == "periodic":
-        inside = np.pad(inside, (0, 1), mode="wrap")
-    weights = [np.ones(n - 1) for n in inside.shape]
-    if boundary == "interior":
-        for weight in weights:
-            weight[0] += 0.5
-            weight[-1] += 0.5
-    weight_yx = np.multiply.outer(weights[1], weights[2]).ravel()
-    counts = np.zeros(256)
-    lower = _square_codes(inside[0])
-    for weight_z, plane in zip(weights[0], inside[1:], strict=True):
-        upper = _square_codes(plane)
-        counts += weight_z * np.bincount((lower | upper << 4).ravel(), weight_yx, 256)
-        lower = upper
-    return counts
-
-
-def _square_codes(plane: np.ndarray) -> np.ndarray:
-    bits = np.ascontiguousarray(plane).view(np.uint8)
-    return bits[:-1, :-1] | bits[:-1, 1:] << 1 | bits[1:, :-1] << 2 | bits[1:, 1:] << 3
-
-
 @functools.lru_cache(maxsize=32)
-def _surface_of_codes(spacing: Spacing) -> np.ndarray:
+def surface_of_codes(spacing: Spacing) -> np.ndarray:
     """Surface that each neighbourhood stands for, shape (256,)."""
-    pairs: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    for a, b in itertools.combinations(range(8), 2):
-        pairs.setdefault(_up_to_sign(CORNERS[b] - CORNERS[a]), []).append((a, b))
-    steps = np.array(list(pairs))
-    directions = steps * spacing
-    lengths = np.linalg.norm(directions, axis=1)
-    # Longer steps weigh more: it halves the error of planes along the lattice, and balls stay unbiased.
-    weights = _shares_of_sphere(directions) * np.linalg.norm(steps, axis=1)
     surface = np.zeros(256)
-    for weight, length, ends in zip(weights / weights.sum(), lengths, pairs.values(), strict=True):
-        crossings = sum((OCCUPIED[:, a] != OCCUPIED[:, b]).astype(float) for a, b in ends)
-        surface += weight * crossings / (len(ends) * length)
-    return 2.0 * float(np.prod(spacing)) * surface
+    for pairs, length, weight in directions(spacing):
+        crossings = sum((OCCUPIED[:, a] != OCCUPIED[:, b]).astype(float) for a, b in pairs)
+        surface += weight * crossings / (len(pairs) * length)
+    return 2.0 * math.prod(spacing) * surface
 
 
 @functools.lru_cache(maxsize=32)
 def _curvature_of_codes(spacing: Spacing) -> np.ndarray:
     """Integral mean curvature that each neighbourhood stands for, shape (256,)."""
-    planes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for polygon in _squares() + _triangles():
-        first, second, third = CORNERS[list(polygon[:3])]
-        planes.setdefault(_up_to_sign(np.cross(second - first, third - first)), []).append(polygon)
-    polygons = list(planes.values())
-    edges = [(CORNERS[p[0][1]] - CORNERS[p[0][0]], CORNERS[p[0][2]] - CORNERS[p[0][0]]) for p in polygons]
-    normals = np.array([np.cross(a * spacing, b * spacing) for a, b in edges])
-    areas = np.linalg.norm(normals, axis=1)
     curvature = np.zeros(256)
-    for weight, area, group in zip(_shares_of_sphere(normals), areas, polygons, strict=True):
-        corners = len(group[0])
-        held = [OCCUPIED[:, list(polygon)].sum(axis=1) for polygon in group]
+    for polygons, area, weight in planes(spacing):
+        corners = len(polygons[0])
+        held = [OCCUPIED[:, list(polygon)].sum(axis=1) for polygon in polygons]
         # One corner alone opens a component, all but one close it again; the other cases cancel. A square corner is
         # shared by 4 squares of its plane, a corner of a triangle by 6 triangles.
         euler = sum((h == 1).astype(float) - (h == corners - 1) for h in held) / (4 if corners == 4 else 6)
-        polygon_area = area if corners == 4 else area / 2
-        curvature += weight * euler / (len(group) * polygon_area)
-    return 2.0 * np.pi * float(np.prod(spacing)) * curvature
+        curvature += weight * euler / (len(polygons) * area)
+    return 2.0 * np.pi * math.prod(spacing) * curvature
 
 
 @functools.lru_cache(maxsize=32)
@@ -258,47 +307,8 @@ def _euler_of_codes(connectivity: int) -> np.ndarray:
     if connectivity == 26:
         # Inside a window a set and its complement have the same Euler number, if one has 6 and the other 26.
         return _euler_of_codes(6)[::-1]
-    lattice_edges = [pair for pair in itertools.combinations(range(8), 2) if _steps(*pair) == 1]
-    faces = [square for square in _squares() if _steps(square[0], square[1]) + _steps(square[0], square[2]) == 2]
-    held = [OCCUPIED[:, list(cell)].all(axis=1).astype(float) for cell in lattice_edges]
+    pairs = [pair for steps in directions((1.0, 1.0, 1.0)) if steps.length == 1 for pair in steps.pairs]
+    faces = [face for plane in planes((1.0, 1.0, 1.0)) if plane.area == 1 for face in plane.polygons]
+    held = [OCCUPIED[:, list(cell)].all(axis=1).astype(float) for cell in pairs]
     filled = [OCCUPIED[:, list(cell)].all(axis=1).astype(float) for cell in faces]
     return OCCUPIED.sum(axis=1) / 8 - sum(held) / 4 + sum(filled) / 2 - OCCUPIED.all(axis=1)
-
-
-def _squares() -> list[tuple[int, ...]]:
-    """Corners (first, neighbour, other neighbour, opposite) of the 6 faces and 6 diagonal rectangles of a cube."""
-    found = []
-    for a, b, c in itertools.combinations(range(8), 3):
-        for first, second, third in ((a, b, c), (b, a, c), (c, a, b)):
-            u, v = CORNERS[second] - CORNERS[first], CORNERS[third] - CORNERS[first]
-            fourth = CORNERS[first] + u + v
-            if u @ v == 0 and first < min(second, third) and fourth.min() >= 0 and fourth.max() <= 1:
-                found.append((first, second, third, int(fourth @ (4, 2, 1))))
-    return [square for square in found if square[0] == min(square)]
-
-
-def _triangles() -> list[tuple[int, ...]]:
-    """Corners of the 8 equilateral triangles of a cube, two for each space diagonal."""
-    return [
-        t for t in itertools.combinations(range(8), 3) if all(_steps(*p) == 2 for p in itertools.combinations(t, 2))
-    ]
-
-
-def _steps(a: int, b: int) -> int:
-    return int(np.abs(CORNERS[a] - CORNERS[b]).sum())
-
-
-def _up_to_sign(vector: np.ndarray) -> tuple[int, ...]:
-    entries = tuple(int(entry) for entry in vector)
-    return max(entries, tuple(-entry for entry in entries))
-
-
-def _shares_of_sphere(vectors: np.ndarray) -> np.ndarray:
-    """Share of all directions that lie nearest to each axis, shape (n,); they add up to 1."""
-    from scipy.spatial import SphericalVoronoi
-
-    axes = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    regions = SphericalVoronoi(np.concatenate([axes, -axes]))
-    regions.sort_vertices_of_regions()
-    areas = regions.calculate_areas().reshape(2, -1).sum(axis=0)
-    return areas / areas.sum()

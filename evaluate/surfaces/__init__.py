@@ -1,6 +1,19 @@
-"""Meshes of a phase's surface, and the distances between them."""
+"""Meshes of a phase's surface, the distances between them, and their scores against the truth."""
 
 from evaluate.surfaces.distances import chamfer, hausdorff
-from evaluate.surfaces.mesh import Mesh, reconstruct
+from evaluate.surfaces.mesh import Mesh
+from evaluate.surfaces.mesh_comparison import MeshScores, mesh_scores
+from evaluate.surfaces.reconstruction import METHODS, reconstruct
+from evaluate.surfaces.topology import MeshTopology, mesh_topology
 
-__all__ = ["Mesh", "chamfer", "hausdorff", "reconstruct"]
+__all__ = [
+    "METHODS",
+    "Mesh",
+    "MeshScores",
+    "MeshTopology",
+    "chamfer",
+    "hausdorff",
+    "mesh_scores",
+    "mesh_topology",
+    "reconstruct",
+]

@@ -1,14 +1,11 @@
-"""Triangle meshes of a phase's surface."""
+"""What a triangle mesh is."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from evaluate.accepted_input import as_labels, as_voxel_size, as_whole_number
-
-__all__ = ["METHODS", "Mesh", "reconstruct"]
+__all__ = ["Mesh"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,75 +66,3 @@ class Mesh:
         import trimesh
 
         return trimesh.Trimesh(self.vertices, self.faces, process=False, validate=False)
-
-
-def reconstruct(
-    volume: Any,
-    method: str = "marching_cubes",
-    *,
-    phase: int | None = None,
-    voxel_size_um: Sequence[float] | None = None,
-) -> Mesh:
-    """Make a mesh of the surface of a phase.
-
-    Parameters
-    ----------
-    volume : array_like, shape (Z, Y, X)
-        Labels, a boolean mask (the object is True), a `volume.Volume` or a structure. Grey values are refused.
-    method : str
-        ``"marching_cubes"``: the surface halfway between the centres of the voxels inside and outside
-        (Lewiner's variant, level 1/2).
-    phase : int, optional
-        The label of the object. By default the object is the solid: all that is not 0 (pore).
-    voxel_size_um : sequence of three floats, optional
-        Edge lengths (z, y, x) of a voxel in µm; by default those of `volume`, if it knows them. Without them
-        the mesh is in voxels.
-
-    Returns
-    -------
-    Mesh
-        Closed, also where the object meets the border of the volume; faces outward. The centre of voxel
-        ``(i, j, k)`` is the point ``(i, j, k)`` times the voxel size, so that the volume spans -1/2 to n - 1/2 voxels.
-
-    Raises
-    ------
-    ValueError
-        An unknown method, a phase that does not occur, grey or NaN values, an array that is empty or not 3-D.
-
-    Notes
-    -----
-    A mesh that follows binary voxels is a staircase: of a large ball marching cubes gives the volume within 0.5 %, but
-    about 9 % too much area. For a surface area prefer `evaluate.minkowski`.
-
-    References
-    ----------
-    T. Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees, Journal
-    of Graphics Tools 8 (2003) 1.
-    """
-    if method not in METHODS:
-        raise ValueError(
-            f"reconstruction method {method!r} is not available; choose from: {', '.join(sorted(METHODS))}"
-        )
-    labels = as_labels(volume, "volume", ndim=(3,))
-    spacing = as_voxel_size(voxel_size_um, volume) or (1.0, 1.0, 1.0)
-    if phase is None:
-        inside, name = labels != 0, "nothing but pore (label 0)"
-    else:
-        inside, name = labels == as_whole_number(phase, "phase", low=0, high=255), f"no voxel of phase {phase}"
-    if not inside.any():
-        present = ", ".join(str(int(label)) for label in np.unique(labels))
-        raise ValueError(f"volume holds {name}, so there is no surface; its labels are: {present}")
-    return METHODS[method](inside, spacing)
-
-
-def _marching_cubes(inside: np.ndarray, spacing: tuple[float, float, float]) -> Mesh:
-    from skimage.measure import marching_cubes
-
-    # A shell of outside closes the surface at the border.
-    field = np.pad(inside, 1).astype(np.float32)
-    # The library means outward in (x, y, z); its "ascent" is outward in our order of components.
-    vertices, faces, _, _ = marching_cubes(field, level=0.5, gradient_direction="ascent")
-    return Mesh((vertices.astype(np.float64) - 1.0) * spacing, faces)
-
-
-METHODS: dict[str, Callable[[np.ndarray, tuple[float, float, float]], Mesh]] = {"marching_cubes": _marching_cubes}

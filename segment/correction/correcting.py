@@ -15,7 +15,7 @@ from segment.correction.intensity import equalise, equalise_locally, normalise, 
 from segment.correction.region import find_region
 from segment.correction.sighting import sight
 from segment.correction.stripes import estimate_stripes, stripe_spectrum, undo_stripes
-from segment.correction.tilt import TiltEstimate, estimate_tilt, undo_foreshortening
+from segment.correction.tilt import TiltEstimate, check_anisotropy, estimate_tilt, undo_foreshortening
 from volume import Volume
 from volume.voxel_size import VoxelSize
 
@@ -63,6 +63,9 @@ class CorrectionSettings:
         Of the background's polynomial, 1 to 5.
     tilt_deg : float, optional
         The angle between the face's normal and the view, where it is known; it is used as it is.
+    anisotropy : float, optional
+        How far the structure may differ along y and x, relative, as one standard error: 0 for one that is alike in all
+        directions. Then its squeezing helps to tell the tilt from drift, as in `estimate_tilt`.
     """
 
     region: Switch | bool = "auto"
@@ -74,6 +77,7 @@ class CorrectionSettings:
     contrast: Literal["off", "stretch", "equalise", "equalise_locally", "normalise"] | bool = "off"
     background_degree: int = 3
     tilt_deg: float | None = None
+    anisotropy: float | None = None
 
     def __post_init__(self) -> None:
         for name in (*STEPS, "contrast"):
@@ -90,6 +94,7 @@ class CorrectionSettings:
         tilt = self.tilt_deg
         if tilt is not None and not (isinstance(tilt, int | float) and 0 <= tilt <= 87):
             raise ValueError(f"tilt_deg is {tilt!r}; give an angle from 0 to 87 degrees, or None to have it estimated")
+        check_anisotropy(self.anisotropy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,8 +325,11 @@ def _drift(work: _Work) -> StepReport:
         return StepReport("drift", setting, False, f"drift needs {LEAST_SLICES} slices or more")
     # Both are measured on one stack: registration takes away what the parallax tells of the tilt.
     seen = sight(work.array, slice_px=work.slice_px)
-    work.tilt = estimate_tilt(work.array, slice_px=work.slice_px, sighting=seen)
+    likeness = work.settings.anisotropy
+    work.tilt = estimate_tilt(work.array, slice_px=work.slice_px, anisotropy=likeness, sighting=seen)
     tilt = work.settings.tilt_deg
+    if tilt is None and likeness is not None and work.tilt.found:
+        tilt = work.tilt.tilt_deg
     parallax = None if tilt is None else work.slice_px * math.sin(math.radians(tilt))
     estimate = estimate_drift(work.array, slice_px=work.slice_px, parallax_px=parallax, sighting=seen)
     error = float(np.sqrt(np.mean(estimate.standard_error_px**2)))
@@ -350,7 +358,7 @@ def _foreshortening(work: _Work) -> StepReport:
     if known is None and work.tilt is None and len(work.array) < LEAST_SLICES:
         return StepReport("foreshortening", setting, False, f"the tilt needs {LEAST_SLICES} slices or more")
     if known is None:
-        estimate = work.tilt or estimate_tilt(work.array, slice_px=work.slice_px)
+        estimate = work.tilt or estimate_tilt(work.array, slice_px=work.slice_px, anisotropy=work.settings.anisotropy)
         tilt, error, is_found, reason = (
             estimate.tilt_deg, estimate.standard_error_deg, estimate.found, estimate.evidence["verdict"],
         )  # fmt: skip

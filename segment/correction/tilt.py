@@ -11,7 +11,7 @@ from segment.correction.isotropy import Compression
 from segment.correction.region import find_region
 from segment.correction.sighting import Sighting, Steady, check_length, sight, steady_motion
 
-__all__ = ["TiltEstimate", "estimate_tilt", "undo_foreshortening"]
+__all__ = ["TiltEstimate", "check_anisotropy", "estimate_tilt", "undo_foreshortening"]
 
 SMALLEST_STACK = (8, 32, 32)
 SIGNIFICANT = 3.0
@@ -44,7 +44,12 @@ class TiltEstimate:
 
 
 def estimate_tilt(
-    stack: Any, *, slice_px: float = 1.0, face_height_px: float | None = None, sighting: Sighting | None = None
+    stack: Any,
+    *,
+    slice_px: float = 1.0,
+    face_height_px: float | None = None,
+    anisotropy: float | None = None,
+    sighting: Sighting | None = None,
 ) -> TiltEstimate:
     """Find the tilt by which the cut faces of a stack are foreshortened along y.
 
@@ -56,6 +61,9 @@ def estimate_tilt(
         Distance between slices, in pixels along x.
     face_height_px : float, optional
         True height of the milled face in pixels along x, where all of it is in the picture.
+    anisotropy : float, optional
+        Standard error of taking the structure to be as high as wide in the plane of the slices, relative: 0 for one
+        that is isotropic for certain, as a pack of spheres. By default nobody knows, and it only bears witness.
     sighting : Sighting, optional
         What `segment.correction.sighting.sight` found on this stack, if that was done before.
 
@@ -74,17 +82,19 @@ def estimate_tilt(
     slice in the camera's picture, by slice_px · tan(tilt) in one that was stretched already. A steady drift of the
     faces themselves is told from it as in `segment.correction.sighting.steady_motion`, which sets the standard error.
 
-    *Isotropy.* The structure on the faces is squeezed by cos(tilt) along y. Few particles make this a poor measure of
-    the angle, but it tells a camera's picture from a stretched one and bears witness against a false parallax. Alone,
-    without anything seen through pores, it gives the tilt of a structure that is isotropic, with its own larger error.
+    *Isotropy.* The structure on the faces is squeezed by cos(tilt) along y. That tells a camera's picture from a
+    stretched one and bears witness against a false parallax. A structure that is higher than wide would mislead it, so
+    it has a say in the angle only if `anisotropy` is given, or if nothing is seen through pores. A steady drift
+    cannot mislead it: in a stack that drifts it is the better measure, if the structure is isotropic.
 
     *Outline.* With `face_height_px`, the height of the bright face against its surroundings.
 
-    Parallax and outline are averaged with the inverse of their variances. Where cues contradict each other by more
-    than three standard errors, nothing is claimed.
+    Parallax, outline and a known isotropy are averaged with the inverse of their variances. Where cues contradict
+    each other by more than three standard errors, nothing is claimed.
     """
     array = check_stack(stack, least=SMALLEST_STACK)
     check_length("slice_px", slice_px)
+    check_anisotropy(anisotropy)
     seen = sighting or sight(array, slice_px=slice_px)
     cues: dict[str, Any] = {}
     if seen.compression is not None:
@@ -101,7 +111,14 @@ def estimate_tilt(
         return _without_parallax(seen.compression, outline, cues)
     steady = steady_motion(seen.behind, seen.faces)
     cues["parallax"] = {"px_a_slice": steady.parallax, "standard_error": steady.parallax_error}
-    return _with_parallax(steady, seen.compression, outline, cues, slice_px=slice_px)
+    known = _tilt_of_squeezing(seen.compression, anisotropy)
+    return _with_parallax(steady, seen.compression, [c for c in (outline, known) if c], cues, slice_px=slice_px)
+
+
+def check_anisotropy(value: float | None) -> None:
+    """Raise ``ValueError`` unless `value` is None or a relative error."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1):
+        raise ValueError(f"anisotropy is {value!r}; give a relative error from 0 to below 1, or None if nobody knows")
 
 
 def undo_foreshortening(stack: Any, tilt_deg: float) -> np.ndarray:
@@ -217,7 +234,7 @@ def _squeezed(compression: Compression) -> bool:
 
 
 def _with_parallax(
-    steady: Steady, compression: Compression | None, outline: tuple[float, float] | None, cues: dict[str, Any], *,
+    steady: Steady, compression: Compression | None, others: list[tuple[float, float]], cues: dict[str, Any], *,
     slice_px: float,
 ) -> TiltEstimate:  # fmt: skip
     sine, error = abs(steady.parallax) / slice_px, steady.parallax_error / slice_px
@@ -246,14 +263,26 @@ def _with_parallax(
         )
         return TiltEstimate(0.0, math.inf, False, cues)
     tilt = math.asin(min(sine, 0.999))
-    means = [(math.degrees(tilt), math.degrees(error / math.cos(tilt)))] + ([outline] if outline else [])
+    means = [(math.degrees(tilt), math.degrees(error / math.cos(tilt))), *others]
+    for value, its_error in others:
+        if abs(means[0][0] - value) > SIGNIFICANT * math.hypot(means[0][1], its_error):
+            cues["verdict"] = (
+                "the parallax and the heights in the picture contradict each other: the tilt cannot be told"
+            )
+            return TiltEstimate(0.0, math.inf, False, cues)
     weights = [1 / e**2 for _, e in means]
-    if abs(means[0][0] - means[-1][0]) > SIGNIFICANT * math.hypot(means[0][1], means[-1][1]):
-        cues["verdict"] = "the parallax and the height of the face contradict each other: the tilt cannot be told"
-        return TiltEstimate(0.0, math.inf, False, cues)
     cues["verdict"] = "the parallax tells the tilt; the squeezing of the structure agrees"
     mean = sum(w * t for w, (t, _) in zip(weights, means, strict=True)) / sum(weights)
     return TiltEstimate(mean, sum(weights) ** -0.5, True, cues)
+
+
+def _tilt_of_squeezing(compression: Compression | None, anisotropy: float | None) -> tuple[float, float] | None:
+    """Return tilt and standard error from the structure's heights and widths, if those are known to be alike."""
+    if compression is None or anisotropy is None or not _squeezed(compression):
+        return None
+    tilt = math.acos(max(compression.ratio, LEAST_COSINE))
+    error = math.hypot(compression.standard_error, compression.systematic, compression.ratio * anisotropy)
+    return math.degrees(tilt), math.degrees(error / math.sin(tilt))
 
 
 def _may_be(compression: Compression, sine: float, error: float) -> bool:

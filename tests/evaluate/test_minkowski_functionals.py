@@ -5,7 +5,7 @@ import pytest
 from skimage.measure import euler_number
 
 from evaluate import minkowski
-from evaluate.morphology.minkowski_functionals import _euler_of_codes
+from evaluate.morphology.minkowski_functionals import _euler_of_codes, minkowski_of_phases
 
 PI = np.pi
 
@@ -245,6 +245,151 @@ def test_voxel_size_of_a_volume_is_used():
     assert minkowski(Holder(), voxel_size_um=(1, 1, 1)).surface == pytest.approx(minkowski(blobs()).surface)
 
 
+@pytest.mark.parametrize("voxel", [(2, 1, 1), (0.5, 1, 0.75)])
+def test_physical_shell_and_torus_of_unequal_voxels(voxel):
+    def room(*size):
+        return tuple(int(np.ceil((extent + 8 * max(voxel)) / edge)) for extent, edge in zip(size, voxel, strict=True))
+
+    shape = room(40, 40, 40)
+    shell = minkowski(ball(18, shape, spacing=voxel) & ~ball(10, shape, spacing=voxel), voxel_size_um=voxel)
+    assert shell.surface == pytest.approx(4 * PI * (18**2 + 10**2), rel=0.02)
+    assert shell.integral_mean_curvature == pytest.approx(4 * PI * (18 - 10), rel=0.05)
+    assert shell.euler_number == pytest.approx(2, abs=1e-9)
+    z, y, x = grid(room(16, 52, 52), spacing=voxel)
+    ring = minkowski((np.hypot(y, x) - 18) ** 2 + z**2 <= 8**2, voxel_size_um=voxel)
+    # Not all directions are alike in a torus: half of what a plane can be off, 17 % for 2 : 1 : 1.
+    assert ring.surface == pytest.approx(4 * PI**2 * 18 * 8, rel=0.06)
+    assert ring.integral_mean_curvature == pytest.approx(2 * PI**2 * 18, rel=0.06)
+    assert ring.euler_number == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_cylinder_through_the_window_shows_its_side_only(axis):
+    _, y, x = grid((30, 40, 40))
+    found = minkowski(np.moveaxis(np.hypot(y, x) < 14, 0, axis))
+    # Without its ends: S = 2πrL and H = πL. Seen along an axis, its normals are not all directions.
+    assert found.surface == pytest.approx(2 * PI * 14 * 30, rel=0.03)
+    assert found.integral_mean_curvature == pytest.approx(PI * 30, rel=0.08)
+    assert found.integral_mean_curvature < PI * 30  # the normals of the 13 planes are fewest across an axis
+    assert found.euler_number == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("voxel", [(1, 1, 1), (3, 1, 2)])
+def test_checkerboard_holds_as_many_bodies_as_voxels_or_one_network(voxel):
+    mask = np.indices((8, 6, 10)).sum(axis=0) % 2 == 0
+    apart = minkowski(mask, voxel_size_um=voxel, boundary="periodic")
+    joined = minkowski(mask, voxel_size_um=voxel, boundary="periodic", connectivity=26)
+    assert apart.volume_fraction == 0.5
+    assert apart.euler_number == 240
+    assert joined.euler_number == pytest.approx(minkowski(~mask, boundary="periodic").euler_number)
+    # Both phases are alike, so that neither bends towards the other.
+    assert apart.integral_mean_curvature == pytest.approx(0, abs=1e-9)
+    faces = mask.size * sum(np.prod(voxel) / edge for edge in voxel)
+    assert apart.surface < faces  # edges and corners are rounded off
+
+
+def three_phases(shape=(20, 21, 22), n_phases=3, seed=0):
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    fields = [ndimage.gaussian_filter(rng.normal(size=shape), 1.2, mode="wrap") for _ in range(n_phases)]
+    return np.argmax(fields, axis=0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("boundary", ["interior", "closed", "periodic"])
+@pytest.mark.parametrize("n_phases", [1, 2, 3, 11, 16])
+def test_one_pass_equals_one_call_for_each_phase(n_phases, boundary):
+    labels = three_phases(n_phases=n_phases)
+    options = {"boundary": boundary, "voxel_size_um": (2, 1, 1.5)}
+    each = [6, 26] * 8
+    found = minkowski_of_phases(labels, n_phases=n_phases, connectivity=each[:n_phases], **options)
+    assert found == tuple(minkowski(labels == k, connectivity=each[k], **options) for k in range(n_phases))
+
+
+@pytest.mark.parametrize("boundary", ["interior", "periodic"])
+def test_sums_over_all_phases(boundary):
+    found = minkowski_of_phases(three_phases(), boundary=boundary)
+    assert sum(m.volume_fraction for m in found) == pytest.approx(1, abs=1e-15)
+    two = minkowski_of_phases(three_phases(n_phases=2), boundary=boundary, connectivity=(6, 26))
+    assert two[0].surface == pytest.approx(two[1].surface)
+    assert two[0].integral_mean_curvature == pytest.approx(-two[1].integral_mean_curvature)
+    assert two[0].euler_number == pytest.approx(two[1].euler_number)
+
+
+def test_functionals_are_additive_over_blocks_that_overlap():
+    left, right = np.zeros((2, 12, 12, 12), bool)
+    left[3:9, 3:9, 2:7] = right[3:9, 3:9, 5:10] = True
+    a, b, either, both = (minkowski(m) for m in (left, right, left | right, left & right))
+    for name in ("volume", "surface", "integral_mean_curvature", "euler_number"):
+        assert getattr(a, name) + getattr(b, name) == pytest.approx(getattr(either, name) + getattr(both, name))
+
+
+def test_phase_that_does_not_occur_measures_zero():
+    found = minkowski_of_phases(three_phases() * 2, n_phases=7)
+    assert len(found) == 7
+    assert found[3] == minkowski(np.zeros((20, 21, 22), bool))
+    assert found[4].volume > 0
+    assert minkowski_of_phases(np.zeros((2, 2, 2), np.uint8))[0].volume_fraction == 1
+
+
+def test_one_voxel_is_measured_unless_its_window_has_no_interior():
+    found = minkowski(np.ones((1, 1, 1), bool), boundary="closed")
+    assert (found.volume, found.euler_number) == (1, 1)
+    assert found.surface > 0
+    assert minkowski(np.ones((1, 1, 1), bool), boundary="periodic").surface == 0
+
+
+def lazily(library, values, folder):
+    """Return an array of dask, Zarr or HDF5 with these values."""
+    module = pytest.importorskip(library)
+    if library == "dask.array":
+        return module.from_array(values, chunks=(50, 100, 70))
+    if library == "zarr":
+        store = module.create_array(
+            store=str(folder / "v.zarr"), shape=values.shape, dtype=values.dtype, chunks=(64,) * 3
+        )
+        store[...] = values
+        return store
+    return module.File(folder / "v.h5", "w").create_dataset("v", data=values, chunks=(32, 5, 32))
+
+
+@pytest.mark.parametrize("boundary", ["interior", "closed", "periodic"])
+@pytest.mark.parametrize("library", ["dask.array", "zarr", "h5py"])
+def test_blocks_of_an_array_on_disk_measure_the_same_to_the_last_bit(library, boundary, tmp_path):
+    # More than one block of 256 along each axis but one; the last is a voxel thick.
+    labels = three_phases((257, 6, 300))
+    options = {"boundary": boundary, "voxel_size_um": (1, 2, 1.5)}
+    assert minkowski_of_phases(lazily(library, labels, tmp_path), **options) == minkowski_of_phases(labels, **options)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, float])
+def test_mask_on_disk_may_be_booleans_or_zeros_and_ones(dtype, tmp_path):
+    mask = three_phases((5, 260, 7)) == 1
+    assert minkowski(lazily("dask.array", mask.astype(dtype), tmp_path)) == minkowski(mask)
+
+
+def test_workers_of_a_cluster_measure_the_same(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    labels = three_phases((6, 258, 7))
+    with distributed.Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None):
+        found = minkowski_of_phases(lazily("dask.array", labels, tmp_path), boundary="periodic")
+    assert found == minkowski_of_phases(labels, boundary="periodic")
+
+
+def test_memory_is_that_of_a_block():
+    import tracemalloc
+
+    dask = pytest.importorskip("dask.array")
+    labels = dask.zeros((1100, 256, 256), chunks=(64, 256, 256), dtype=np.uint8)
+    minkowski_of_phases(labels[:300])
+    tracemalloc.start()
+    minkowski_of_phases(labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The volume has 69 MiB, a block with its halo 16; it is put together from chunks and cut to size.
+    assert peak < 4 * 258**3
+
+
 @pytest.mark.parametrize(
     ("mask", "keywords", "message"),
     [
@@ -265,3 +410,47 @@ def test_voxel_size_of_a_volume_is_used():
 def test_what_cannot_be_measured_is_refused(mask, keywords, message):
     with pytest.raises(ValueError, match=message):
         minkowski(mask, **keywords)
+
+
+SMALL = np.zeros((4, 4, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "keywords", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), {}, "3-D"),
+        (np.zeros((4, 0, 4), np.uint8), {}, "empty"),
+        (np.zeros((4, 1, 4), np.uint8), {}, "two voxels"),
+        (np.full((4, 4, 4), 0.5), {}, "fractional"),
+        (np.full((4, 4, 4), np.nan), {}, "NaN"),
+        (np.full((4, 4, 4), -1), {}, "0 to 255"),
+        (SMALL + 16, {}, "16 phases"),
+        (SMALL + 3, {"n_phases": 3}, "from 0 to 2"),
+        (SMALL > -1, {"n_phases": 1}, "from 0 to 0"),
+        (SMALL, {"n_phases": 17}, "n_phases"),
+        (SMALL, {"n_phases": 0}, "n_phases"),
+        (SMALL, {"n_phases": "3"}, "n_phases"),
+        (SMALL, {"connectivity": 18}, "connectivity"),
+        (SMALL + 1, {"connectivity": (6, 26, 6)}, "3 values"),
+        (SMALL, {"boundary": "mirror"}, "boundary"),
+        (SMALL, {"voxel_size_um": (0, 1, 1)}, "positive"),
+    ],
+)
+def test_what_are_not_phases_is_refused(labels, keywords, message):
+    with pytest.raises(ValueError, match=message):
+        minkowski_of_phases(labels, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), "3-D"),
+        (np.zeros((4, 1, 4), np.uint8), "two voxels"),
+        (np.full((300, 4, 4), 0.5), "fractional"),
+        (np.full((300, 4, 4), 16, np.uint8), "16 phases"),
+    ],
+)
+def test_arrays_on_disk_are_refused_alike(labels, message):
+    dask = pytest.importorskip("dask.array")
+    with pytest.raises(ValueError, match=message):
+        minkowski_of_phases(dask.from_array(labels))

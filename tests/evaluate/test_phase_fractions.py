@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluate import porosity, porosity_error, porosity_profile
+from evaluate.phase_fractions import volume_fractions
 
 
 def labels_with_a_known_count():
@@ -72,6 +73,42 @@ def test_error_is_positive_where_the_prediction_is_too_porous():
     prediction[2, 0, 0] = 0
     assert porosity_error(prediction, truth) == pytest.approx(1 / 120)
     assert porosity_error(truth, prediction) == pytest.approx(-1 / 120)
+
+
+def test_fractions_of_all_phases_add_up_to_one():
+    labels = labels_with_a_known_count()
+    np.testing.assert_array_equal(volume_fractions(labels), np.array([33, 57, 30]) / 120)
+    np.testing.assert_array_equal(volume_fractions(labels, n_phases=5), np.array([33, 57, 30, 0, 0]) / 120)
+    assert [porosity(labels, pore=k) for k in range(3)] == volume_fractions(labels).tolist()
+    assert volume_fractions(labels[0] == 0).tolist() == [0, 1]
+    assert volume_fractions(labels.astype(np.uint64)).sum() == 1
+
+
+def test_fractions_refuse_more_labels_than_phases():
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        volume_fractions(labels_with_a_known_count(), n_phases=2)
+    for n_phases in (0, 257, 1.5, "two"):
+        with pytest.raises(ValueError, match="n_phases"):
+            volume_fractions(labels_with_a_known_count(), n_phases=n_phases)
+
+
+@pytest.mark.parametrize("shape", [(300, 5, 260), (270, 520)])
+def test_arrays_on_disk_have_the_same_fractions_to_the_last_bit(shape):
+    dask = pytest.importorskip("dask.array")
+    labels = np.random.default_rng(0).integers(0, 3, shape).astype(np.uint8)
+    lazy = dask.from_array(labels, chunks=70)
+    assert porosity(lazy, pore=2) == porosity(labels, pore=2)
+    np.testing.assert_array_equal(volume_fractions(lazy), volume_fractions(labels))
+    for axis in range(labels.ndim):
+        others = tuple(i for i in range(labels.ndim) if i != axis)
+        profile = porosity_profile(lazy, axis)
+        np.testing.assert_array_equal(profile, porosity_profile(labels, axis))
+        np.testing.assert_array_equal(profile, np.mean(labels == 0, axis=others))
+    assert porosity_error(lazy, labels, pore=1) == 0
+    with pytest.raises(ValueError, match="fractional"):
+        porosity(lazy / 2)
+    with pytest.raises(ValueError, match="shape"):
+        porosity(dask.zeros(5))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluate import Mesh, chamfer, hausdorff, reconstruct
-from evaluate.surfaces.distances import _point_to_triangle
+from evaluate.surfaces.triangle_tree import distances_to_triangles
 
 SQUARE = np.array([[0, 0, 0], [0, 10, 0], [0, 10, 10], [0, 0, 10]], float)
 
@@ -87,15 +87,62 @@ def test_sampling_follows_the_area_not_the_number_of_faces():
     assert to_plane == pytest.approx(3, abs=0.2)
 
 
-def test_point_to_triangle_equals_a_dense_search():
-    rng = np.random.default_rng(0)
-    triangles, points = rng.normal(size=(20, 3, 3)), 2 * rng.normal(size=(20, 3))
+def dense_distance(point, corners):
+    """Distance to a triangle, from below by no more than a search over 20 000 of its points allows."""
     s, t = np.mgrid[0:1:201j, 0:1:201j]
     s, t = s[s + t <= 1], t[s + t <= 1]
-    for point, corners, found in zip(points, triangles, _point_to_triangle(points, triangles), strict=True):
-        a, b, c = corners
-        dense = a + s[:, None] * (b - a) + t[:, None] * (c - a)
-        assert found == pytest.approx(np.linalg.norm(dense - point, axis=1).min(), abs=0.02)
+    a, b, c = corners
+    return np.linalg.norm(a + s[:, None] * (b - a) + t[:, None] * (c - a) - point, axis=1).min()
+
+
+def test_distance_to_a_triangle_equals_a_dense_search():
+    rng = np.random.default_rng(0)
+    triangles, points = rng.normal(size=(20, 3, 3)), 2 * rng.normal(size=(20, 3))
+    for point, corners in zip(points, triangles, strict=True):
+        assert distances_to_triangles(point[None], corners[None])[0] == pytest.approx(
+            dense_distance(point, corners), abs=0.02
+        )
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 257, 1000])
+def test_tree_finds_the_nearest_of_any_number_of_triangles_of_any_size(count):
+    """Sizes spread over four orders: the nearest centre is seldom that of the nearest triangle."""
+    rng = np.random.default_rng(count)
+    sizes = 10 ** rng.uniform(-3, 1, (count, 1, 1))
+    triangles = 5 * rng.normal(size=(count, 1, 3)) + sizes * rng.normal(size=(count, 3, 3))
+    points = 8 * rng.normal(size=(50, 3))
+    one_by_one = np.min([distances_to_triangles(points, triangle[None]) for triangle in triangles], axis=0)
+    np.testing.assert_allclose(distances_to_triangles(points, triangles), one_by_one, rtol=1e-12)
+
+
+def test_point_sets_of_any_kind_are_compared_as_a_search_over_all_pairs_does():
+    rng = np.random.default_rng(4)
+    sets = [rng.normal(size=(300, 3)), np.ones((50, 3)), 10 ** rng.uniform(-9, 3, (200, 3)), np.array([[7.0, -2, 1]])]
+    for a in sets:
+        for b in sets:
+            apart = np.linalg.norm(a[:, None] - b[None], axis=2)
+            there, back = apart.min(axis=1), apart.min(axis=0)
+            assert chamfer(a, b) == pytest.approx((there.mean() + back.mean()) / 2)
+            assert hausdorff(a, b) == pytest.approx(max(there.max(), back.max()))
+
+
+def test_distances_do_not_depend_on_the_number_of_threads():
+    numba = pytest.importorskip("numba")
+    rng = np.random.default_rng(3)
+    triangles, points = rng.normal(size=(300, 3, 3)), rng.normal(size=(1000, 3))
+    threads = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        alone = distances_to_triangles(points, triangles)
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(distances_to_triangles(points, triangles), alone)
+
+
+def test_triangles_shrunk_to_a_segment_or_a_point_are_still_there():
+    segment, point = np.array([[0.0, 0, 0], [0, 0, 4], [0, 0, 2]]), np.ones((3, 3))
+    assert distances_to_triangles(np.array([[3.0, 0, 3]]), segment[None])[0] == pytest.approx(3)
+    assert distances_to_triangles(np.array([[1.0, 1, 6]]), point[None])[0] == pytest.approx(5)
 
 
 def test_needle_thin_meshes_are_measured_in_bounded_work():

@@ -82,7 +82,11 @@ def test_voxel_size_of_a_volume_is_used():
 @pytest.mark.parametrize(
     ("volume", "arguments", "message"),
     [
-        (np.ones((4, 4, 4), np.uint8), {"method": "poisson"}, "available; choose from: marching_cubes"),
+        (
+            np.ones((4, 4, 4), np.uint8),
+            {"method": "poisson"},
+            "available; choose from: adaptive_threshold",
+        ),
         (np.zeros((4, 4, 4), np.uint8), {}, "nothing but pore"),
         (np.ones((4, 4, 4), np.uint8), {"phase": 3}, "no voxel of phase 3"),
         (np.full((4, 4, 4), 0.4, np.float32), {}, "segment"),

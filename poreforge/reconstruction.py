@@ -1,0 +1,277 @@
+"""Labels in; meshes, their scores against the truth, a table and a report out."""
+
+import csv
+import dataclasses
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate import Mesh, reconstruct
+from evaluate.surfaces import METHODS, MeshScores, mesh_scores
+from launch import describe_software, make_output_folder, replace_when_complete
+from poreforge.characterise import read_labels
+from poreforge.outputs import software_facts, write_summary
+from poreforge.report import Figure, Picture, Section, Table, number, write_report
+from volume import Volume
+
+__all__ = ["COLUMNS", "reconstruct_file", "table_text", "write_mesh"]
+
+EVERY = "all"
+CUT_COLOUR = "#d1495b"
+# Name in the table: (head in the report, format).
+COLUMNS = {
+    "chamfer": ("Chamfer", "{:.4g}"),
+    "hausdorff": ("Hausdorff", "{:.4g}"),
+    "hausdorff95": ("Hausdorff 95 %", "{:.4g}"),
+    "volume_ratio": ("volume ratio", "{:.4f}"),
+    "area_ratio": ("area ratio", "{:.3f}"),
+    "porosity": ("porosity", "{:.4f}"),
+    "porosity_error": ("porosity error", "{:+.4f}"),
+    "watertight": ("watertight", "{}"),
+    "faces": ("faces", "{}"),
+    "seconds": ("seconds", "{:.2f}"),
+}
+CUT_CAPTION = "The middle plane along z, the solid bright, and the lines in which each mesh cuts it."
+# Of these the smallest is set off in the report.
+LESS_IS_BETTER = ("chamfer", "hausdorff", "hausdorff95", "porosity_error")
+
+
+def reconstruct_file(
+    path: str | Path,
+    out: str | Path,
+    *,
+    method: str = EVERY,
+    truth: str | Path | None = None,
+    voxel_size_um: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Make meshes of the solid in a labelled volume and score them.
+
+    Parameters
+    ----------
+    path : path-like
+        Labels: 0 is pore, all else is solid. A mask of two values, such as 0 and 255, is taken as 0 and 1.
+    out : path-like
+        Folder for ``METHOD.stl`` and ``METHOD.ply`` (binary), ``scores.csv``, ``summary.json`` and ``report.html``.
+    method : str
+        One of `evaluate.surfaces.METHODS`, or ``"all"``.
+    truth : path-like, optional
+        Labels of the same shape to score against; by default those of `path` itself.
+    voxel_size_um : (float, float, float), optional
+        Size of a voxel along z, y, x; by default the file's. Without either, lengths are in voxels.
+
+    Returns
+    -------
+    dict
+        What ``summary.json`` holds. Under ``"methods"`` one entry a method: the scores, or under ``"failed"`` why
+        there is no mesh.
+
+    Raises
+    ------
+    ValueError
+        If a volume cannot be used, the shapes or voxel sizes of the two differ, the method is unknown, or the only
+        method asked for leaves no surface.
+
+    Notes
+    -----
+    Meshes for other programs have their components in the order (x, y, z), faces outward by the right-hand rule, in µm
+    if the voxel size is known, otherwise in voxels; the centre of the first voxel is the origin.
+    """
+    if method != EVERY and method not in METHODS:
+        raise ValueError(f"--method is '{method}'; choose all or one of: {', '.join(METHODS)}")
+    labels, notes = read_labels(path, voxel_size_um=voxel_size_um)
+    true = labels if truth is None else _read_truth(truth, labels, voxel_size_um)
+    for name, found in ((path, labels), (truth, true)):
+        if not found.array.any():
+            raise ValueError(f"'{name}' holds no solid (a label above 0), so there is no surface")
+    out = make_output_folder(out)
+    rows: dict[str, dict[str, Any]] = {}
+    pictures = []
+    for name in METHODS if method == EVERY else (method,):
+        rows[name], mesh = _one_method(labels, true, name)
+        if mesh is None:
+            continue
+        for suffix in ("stl", "ply"):
+            write_mesh(out / f"{name}.{suffix}", mesh)
+        pictures.append(_cut(mesh, labels, name))
+    if not pictures:
+        raise ValueError(f"'{path}' has no mesh by '{method}': {rows[method]['failed']}")
+    summary = {
+        "file": str(path),
+        "truth": None if truth is None else str(truth),
+        "shape": list(labels.shape),
+        "voxel_size_um": labels.voxel_size_um,
+        "unit": "voxel" if labels.voxel_size_um is None else "um",
+        "notes": notes,
+        "porosity": float(np.mean(labels.array == 0)),
+        "true_porosity": float(np.mean(true.array == 0)),
+        "methods": rows,
+        "software": describe_software(),
+    }
+    _write_table(out / "scores.csv", rows)
+    write_summary(out / "summary.json", summary)
+    _write_report(out / "report.html", summary, Figure(pictures, CUT_CAPTION, 3))
+    return summary
+
+
+def write_mesh(path: str | Path, mesh: Mesh) -> None:
+    """Write a mesh as binary STL or PLY, complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Ending in ``.stl`` or ``.ply``.
+    mesh : Mesh
+        Components (z, y, x). They are written as (x, y, z), and the faces turned round, so that they stay outward.
+    """
+    import trimesh
+
+    path = Path(path)
+    outside = trimesh.Trimesh(mesh.vertices[:, ::-1], mesh.faces[:, ::-1], process=False, validate=False)
+    with replace_when_complete(path) as temporary:
+        outside.export(temporary, file_type=path.suffix[1:].lower())
+
+
+def _read_truth(truth: str | Path, labels: Volume, voxel_size_um: Sequence[float] | None) -> Volume:
+    true, _ = read_labels(truth, voxel_size_um=voxel_size_um)
+    if true.shape != labels.shape:
+        raise ValueError(
+            f"the truth '{truth}' has the shape {true.shape}, the volume {labels.shape}; they must be equal"
+        )
+    own, other = labels.voxel_size_um, true.voxel_size_um
+    if own is not None and other is not None and not np.allclose(own, other, rtol=1e-3):
+        raise ValueError(f"the truth '{truth}' has voxels of {other} µm and the volume of {own}; set --voxel-size")
+    return Volume(true.array, labels.voxel_size_um)
+
+
+def _one_method(labels: Volume, true: Volume, name: str) -> tuple[dict[str, Any], Mesh | None]:
+    start = time.perf_counter()
+    try:
+        mesh = reconstruct(labels, name)
+    except ValueError as refusal:
+        return {"failed": str(refusal)}, None
+    seconds = time.perf_counter() - start
+    return _row(mesh_scores(mesh, true), mesh, seconds), mesh
+
+
+def _row(scores: MeshScores, mesh: Mesh, seconds: float) -> dict[str, Any]:
+    found = dataclasses.asdict(scores)
+    topology = found.pop("topology")
+    return {
+        **{name: found[name] for name in COLUMNS if name in found},
+        "watertight": topology["is_watertight"],
+        "faces": len(mesh.faces),
+        "seconds": seconds,
+        "volume": found["volume"],
+        "area": found["area"],
+        **topology,
+    }
+
+
+def _write_table(path: Path, rows: dict[str, dict[str, Any]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["method", *COLUMNS, "failed"])
+    for name, row in rows.items():
+        table.writerow([name, *("" if row.get(key) is None else row[key] for key in COLUMNS), row.get("failed", "")])
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def table_text(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the scores of all methods as a table of plain text, for a terminal."""
+    lines = [["method", *(head for head, _ in COLUMNS.values())]]
+    lines += [[name, *_cells(row)] for name, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    shown = []
+    for key, (_, form) in COLUMNS.items():
+        value = row.get(key)
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        shown.append("–" if value is None else form.format(value).replace("-", "−"))
+    return shown
+
+
+def _cut(mesh: Mesh, labels: Volume, name: str) -> Picture:
+    """Draw where a mesh cuts a plane near the middle."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure as Canvas
+
+    size = np.array(labels.voxel_size_um or (1.0, 1.0, 1.0))
+    depth, height, width = labels.shape
+    # Beside the voxels' centres, where marching cubes has no vertices.
+    lines = _cut_lines(Mesh(mesh.vertices / size, mesh.faces), depth // 2 + 0.2)
+    canvas = Canvas(figsize=(3.6, 3.6 * np.clip(height * size[1] / (width * size[2]), 0.2, 5)))
+    axes = canvas.add_axes((0, 0, 1, 1))
+    axes.imshow(0.35 + 0.55 * (labels.array[depth // 2] > 0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.add_collection(LineCollection(list(lines[:, :, ::-1]), colors=CUT_COLOUR, linewidths=1.0))
+    axes.set(xlim=(-1, width), ylim=(height, -1), aspect=size[1] / size[2])
+    axes.set_axis_off()
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return Picture(buffer.getvalue(), f"Where the mesh by {name} cuts the middle plane.", name)
+
+
+def _cut_lines(mesh: Mesh, z: float) -> np.ndarray:
+    """Return the pieces (y, x) of the lines in which the faces cut a plane, shape (N, 2, 2)."""
+    corners = mesh.vertices[mesh.faces]
+    above = corners[:, :, 0] > z
+    corners, above = corners[above.any(axis=1) & ~above.all(axis=1)], above[above.any(axis=1) & ~above.all(axis=1)]
+    # The corner on a side of its own; the two edges from it are cut.
+    rows, alone = np.arange(len(corners)), np.where(above.sum(axis=1) == 1, above.argmax(axis=1), above.argmin(axis=1))
+    tip = corners[rows, alone]
+    ends = []
+    for other in (1, 2):
+        foot = corners[rows, (alone + other) % 3]
+        share = (z - tip[:, 0]) / (foot[:, 0] - tip[:, 0])
+        ends.append(tip[:, 1:] + share[:, None] * (foot - tip)[:, 1:])
+    return np.stack(ends, axis=1)
+
+
+def _write_report(path: Path, summary: dict[str, Any], figure: Figure) -> None:
+    rows, unit = summary["methods"], {"um": "µm", "voxel": "voxels"}[summary["unit"]]
+    table = Table(
+        f"Each method against the truth; lengths in {unit}. The smallest errors are set off.",
+        ["method", *(head for head, _ in COLUMNS.values())],
+        [[name, *_cells(row)] for name, row in rows.items()],
+        _best(rows),
+    )
+    failed = [f"No mesh by {name}: {row['failed']}." for name, row in rows.items() if "failed" in row]
+    truth = "the volume's own voxels" if summary["truth"] is None else Path(summary["truth"]).name
+    notes = [
+        f"The truth is {truth}, porosity {summary['true_porosity']:.4f}: its surface is that of the voxels' faces, its "
+        "area is by Crofton's formula. A smooth surface through the voxels lies some 0.2 voxels off the staircase of "
+        "their faces, so that smaller differences in the distances say nothing.",
+        "Chamfer: mean distance of the two surfaces; Hausdorff: the largest, and its 95th percentile. Where the solid "
+        "meets the border of the volume, the surface is closed there.",
+        *summary["notes"],
+        *failed,
+    ]
+    facts = {
+        "File": Path(summary["file"]).name,
+        "Voxels": " × ".join(map(str, summary["shape"])) + " (z, y, x)",
+        "Porosity of the voxels": number(summary["porosity"]),
+        **software_facts(summary["software"]),
+    }
+    sections = [Section("Scores", notes, tables=[table]), Section("Surfaces", [], [figure])]
+    write_report(path, f"Reconstruction of {Path(summary['file']).name}", sections, facts=facts)
+
+
+def _best(rows: dict[str, dict[str, Any]]) -> list[frozenset[int]]:
+    """Return for each method the columns in which its error is the smallest, if there is a choice."""
+    best: list[set[int]] = [set() for _ in rows]
+    for column, key in enumerate(COLUMNS, 1):
+        errors = [abs(row[key]) if row.get(key) is not None else np.inf for row in rows.values()]
+        if key in LESS_IS_BETTER and len(errors) > 1:
+            best[int(np.argmin(errors))].add(column)
+    return [frozenset(columns) for columns in best]
