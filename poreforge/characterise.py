@@ -10,6 +10,7 @@ import numpy as np
 
 from launch import describe_software, make_output_folder, replace_when_complete
 from poreforge.characterisation import TOPICS, Findings, Topic
+from poreforge.exports import write_csv
 from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Section, write_report
 from volume import Volume, read
@@ -71,6 +72,8 @@ def characterise(
     }
     for findings in found:
         summary |= findings.numbers
+        for name, table in findings.tables.items():
+            write_csv(out / name, table)
     write_summary(out / "summary.json", summary)
     facts = {
         "File": Path(path).name,

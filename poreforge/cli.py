@@ -83,6 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     reconstruct.add_argument("--out", type=Path, metavar="DIR", help="folder (default: VOLUME-meshes)")
     _add_voxel_size(reconstruct)
     reconstruct.set_defaults(run=_reconstruct)
+
+    export = commands.add_parser("export", help="a volume in the files of other programs")
+    export.add_argument("volume", metavar="VOLUME", help="file or folder with labels, 0 being pore")
+    export.add_argument(
+        "--to", nargs="+", required=True, metavar="FORMAT", help="vti, stl, ply, avizo, porespy, openpnm"
+    )
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    _add_voxel_size(export)
+    export.set_defaults(run=_export)
     return parser
 
 
@@ -189,6 +198,13 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
     )
     print(table_text(found["methods"]))
     print(f"open {out / 'report.html'}")
+
+
+def _export(parsed: argparse.Namespace) -> None:
+    from poreforge.exports import export_file
+
+    for path in export_file(parsed.volume, parsed.out, formats=parsed.to, voxel_size_um=parsed.voxel_size):
+        print(path)
 
 
 def _refuse_foreign_evaluate() -> None:

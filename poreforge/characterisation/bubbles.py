@@ -33,15 +33,16 @@ def bubbles(volume: Volume) -> Findings:
         "bubbles": {
             "number": found.n_bubbles, "unit": found.unit, "sizes": found.sizes and dataclasses.asdict(found.sizes),
             "electrodes": {name: half and dataclasses.asdict(half) for name, half in halves.items()},
-            "undefined": found.undefined, "each": {name: values.tolist() for name, values in columns.items()},
+            "undefined": found.undefined,
         }
     }  # fmt: skip
     figures = [_maps(found, volume), *_drawn(found, volume)]
     if len(columns["volume"]) > 1:
         figures.insert(1, _histogram(columns["equivalent_diameter"], unit_of(volume)))
     tables = [_table_of_halves(halves, unit_of(volume)), _largest(columns, unit_of(volume))]
-    text = f"{found.n_bubbles} bubbles are kept; {int(np.count_nonzero(~kept))} were refused by the filters."
-    return Findings(numbers, Section("Bubbles", [t for t in (text, found.undefined) if t], figures, tables))
+    text = f"Bubbles kept: {found.n_bubbles}; refused by the filters: {int(np.count_nonzero(~kept))}."
+    section = Section("Bubbles", [t for t in (text, found.undefined) if t], figures, tables)
+    return Findings(numbers, section, {"bubbles.csv": {"unit": found.unit, **found.bubbles}})
 
 
 def _table_of_halves(halves: dict[str, HalfCell | None], unit: str) -> Table:
@@ -63,7 +64,7 @@ def _largest(columns: dict[str, np.ndarray], unit: str, most: int = 10) -> Table
     heads = [name.replace("_", " ") + powers.get(name, f" / {unit}" if name in lengths else "") for name in SHOWN]
     order = np.argsort(-columns["volume"], kind="stable")[:most]
     rows = [[str(columns["id"][i]), *columns_of(*(columns[name][i] for name in SHOWN))] for i in order]
-    return Table(f"The largest {len(rows)} bubbles; all of them are in summary.json.", ["bubble", *heads], rows)
+    return Table(f"The largest {len(rows)} bubbles; all are in bubbles.csv.", ["bubble", *heads], rows)
 
 
 def _maps(found: BubbleReport, volume: Volume) -> Figure:

@@ -7,10 +7,12 @@ import numpy as np
 from evaluate import chord_lengths, lineal_path, two_point
 from poreforge.characterisation.findings import Findings, attempt, columns_of, mask_of, names_of, unit_of
 from poreforge.report import Section, Table
-from poreforge.report.figures import curves
+from poreforge.report.figures import curves, side_by_side
 from volume import Volume
 
 __all__ = ["correlation"]
+
+MOST_REACH = 128
 
 
 def correlation(volume: Volume) -> Findings:
@@ -39,7 +41,13 @@ def correlation(volume: Volume) -> Findings:
     )
     rows = [[name, *columns_of(*one["mean_chord"].values())] for name, one in _named(names, found)]
     table = Table("Mean chord, corrected for the border.", ["phase", *(f"along {a} / {unit}" for a in "zyx")], rows)
-    return Findings({"correlation": found}, Section("Correlation", [], [s2, paths], [table]))
+    return Findings({"correlation": found}, Section("Correlation", [], [side_by_side(s2, paths)], [table]))
+
+
+def _reach(volume: Volume) -> int:
+    """Return half of the smallest side, counted in the smallest edge of a voxel as `two_point` does."""
+    edges = volume.voxel_size_um or (1.0, 1.0, 1.0)
+    return int(min(n * edge for n, edge in zip(volume.shape, edges, strict=True)) / min(edges) / 2)
 
 
 def _named(names: tuple[str, ...], found: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
@@ -48,7 +56,8 @@ def _named(names: tuple[str, ...], found: list[dict[str, Any]]) -> list[tuple[st
 
 def _of_phase(volume: Volume, label: int) -> dict[str, Any]:
     mask = mask_of(volume, label)
-    pairs, path = two_point(mask), lineal_path(mask)
+    # A reach of half the side would cost gigabytes where volumes are large, and structures are correlated over less.
+    pairs, path = two_point(mask, r_max=min(_reach(volume), MOST_REACH)), lineal_path(mask)
     chords, _ = attempt(chord_lengths, mask)
     return {
         "label": label,

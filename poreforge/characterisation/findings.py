@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
-
 from poreforge.report import Section, number
 from volume import Volume
 
@@ -25,10 +23,13 @@ class Findings:
         For ``summary.json``, merged into it.
     section : Section
         For the report.
+    tables : dict
+        Columns of equal length for a spreadsheet, by the name of the file.
     """
 
     numbers: dict[str, Any]
     section: Section
+    tables: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def attempt(measure: Callable[..., Result], *arguments: Any, **options: Any) -> tuple[Result | None, str]:
@@ -62,8 +63,3 @@ def name_of_unit(unit: str) -> str:
 def columns_of(*values: float | None) -> list[str]:
     """Return cells for a table, a dash for what is not known."""
     return ["–" if value is None else number(float(value)) for value in values]
-
-
-def plain(values: Any) -> Any:
-    """Return arrays as lists."""
-    return np.asarray(values).tolist()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluate import porosity_profile
+from evaluate import porosity, porosity_profile, volume_fractions
 from poreforge.characterisation.findings import Findings, names_of, unit_of
 from poreforge.report import Figure, Section
 from poreforge.report.figures import curves, label_image, picture
@@ -22,9 +22,9 @@ def overview(volume: Volume) -> Findings:
     ]
     key = ", ".join(f"label {label}: {name}" for label, name in enumerate(names))
     figure = Figure(pictures, f"The three middle planes; {key}. Label 0 is dark.", 3)
-    counts = np.bincount(array.ravel(), minlength=len(names)) / array.size
-    fractions = ", ".join(f"{name} {share:.2%}" for name, share in zip(names, counts, strict=True))
-    return Findings({"porosity": float(counts[0])}, Section("Overview", [f"Volume fractions: {fractions}."], [figure]))
+    shares = volume_fractions(array, n_phases=len(names))
+    fractions = ", ".join(f"{name} {share:.2%}" for name, share in zip(names, shares, strict=True))
+    return Findings({"porosity": float(shares[0])}, Section("Overview", [f"Volume fractions: {fractions}."], [figure]))
 
 
 def views(volume: Volume) -> Findings:
@@ -34,7 +34,7 @@ def views(volume: Volume) -> Findings:
 
     whole = phase_scene(volume, cut="none", with_unseen=True, most_triangles=120_000)
     turning = rotating_gif(phase_scene(volume, cut="corner", most_triangles=150_000))
-    figure = Figure([Picture(turning, "The volume turning about z, one corner taken out.")], "One corner is taken out.")
+    figure = Figure([Picture(turning, "The volume turning about z.")], "The same with one corner taken out.", 2)
     view = interactive_view(whole, "Drag to turn, scroll to zoom; phases can be switched and the volume cut.")
     return Findings({}, Section("In three dimensions", [], [figure], views=[view]))
 
@@ -50,7 +50,7 @@ def profiles(volume: Volume) -> Findings:
         },
         x_label="position / " + unit_of(volume),
         y_label="porosity of the slice",
-        levels={"whole volume": float(np.mean(volume.array == 0))},
+        levels={"whole volume": porosity(volume.array)},
         caption="Porosity slice by slice along each axis.",
         alt="Porosity profiles along z, y and x.",
     )

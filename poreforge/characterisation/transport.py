@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from evaluate import Tortuosity, kozeny_carman, minkowski, tortuosity
-from poreforge.characterisation.findings import Findings, attempt, columns_of, mask_of, names_of, unit_of
+from evaluate import NoPathError, Tortuosity, kozeny_carman, minkowski, tortuosity
+from poreforge.characterisation.findings import Findings, columns_of, mask_of, names_of, unit_of
 from poreforge.report import Section, Table
 from volume import Volume
 
@@ -15,15 +15,14 @@ PORE = 0
 def transport(volume: Volume) -> Findings:
     """Solve for the tortuosity factor of each phase along each axis; estimate the permeability of the pores."""
     names = names_of(volume)
-    numbers, rows, reasons = [], [], []
+    numbers, rows = [], []
     solved: dict[int, Tortuosity] = {}
     for label, name in enumerate(names):
         for axis, letter in enumerate("zyx"):
-            found, reason = attempt(tortuosity, mask_of(volume, label), axis=axis)
+            found, reason = _solve(volume, label, axis)
             numbers.append({"label": label, "axis": letter, **(_plain(found) if found else {"reason": reason})})
             if found is None:
-                reasons.append(f"{name} along {letter}: {reason}.")
-                rows.append([name, letter, *columns_of(None, None, None)])
+                rows.append([name, letter, "no path", "0", "∞"])
                 continue
             rows.append(
                 [name, letter, *columns_of(found.tortuosity, found.effective_diffusivity, found.formation_factor)]
@@ -38,7 +37,14 @@ def transport(volume: Volume) -> Findings:
     table = Table("Transport through each phase.", heads, rows)
     flow, flow_table = _flow(volume, solved)
     tables = [table, flow_table] if flow_table else [table]
-    return Findings({"transport": numbers, "permeability": flow}, Section("Transport", [text, *reasons], tables=tables))
+    return Findings({"transport": numbers, "permeability": flow}, Section("Transport", [text], tables=tables))
+
+
+def _solve(volume: Volume, label: int, axis: int) -> tuple[Tortuosity | None, str]:
+    try:
+        return tortuosity(mask_of(volume, label), axis=axis), ""
+    except NoPathError as error:
+        return None, str(error)
 
 
 def _plain(found: Tortuosity) -> dict[str, Any]:

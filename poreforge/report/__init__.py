@@ -1,5 +1,5 @@
 """The HTML report: sections of text, figures and tables in one self-contained file."""
 
-from poreforge.report.page import Figure, Picture, Section, Table, number, write_report
+from poreforge.report.page import Figure, Picture, Section, Table, View, number, write_report
 
-__all__ = ["Figure", "Picture", "Section", "Table", "number", "write_report"]
+__all__ = ["Figure", "Picture", "Section", "Table", "View", "number", "write_report"]

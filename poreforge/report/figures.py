@@ -7,7 +7,7 @@ import numpy as np
 
 from poreforge.report.page import Figure, Picture
 
-__all__ = ["curves", "error_map", "label_image", "mosaic", "picture"]
+__all__ = ["curves", "error_map", "label_image", "mosaic", "picture", "side_by_side"]
 
 # Pore first: dark; then tones that stay apart in grey print and for colour-blind readers.
 PHASE_COLOURS = ("#14213d", "#e5e5e5", "#fca311", "#2a9d8f", "#8d5a97", "#c1666b", "#4f86c6", "#b5a642")
@@ -152,6 +152,12 @@ def curves(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return Figure([Picture(buffer.getvalue(), alt)], caption)
+
+
+def side_by_side(*figures: Figure) -> Figure:
+    """Join figures in one row, their captions one after the other."""
+    pictures = [entry for figure in figures for entry in figure.pictures]
+    return Figure(pictures, " ".join(figure.caption for figure in figures), len(pictures))
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from launch import replace_when_complete
 
-__all__ = ["Figure", "Picture", "Section", "Table", "number", "write_report"]
+__all__ = ["Figure", "Picture", "Section", "Table", "View", "number", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Picture:
     Parameters
     ----------
     png : bytes
-        The file's content.
+        The file's content: PNG, or GIF if it moves.
     alt : str
         What it shows, for readers who do not see it.
     title : str
@@ -36,7 +36,8 @@ class Picture:
     @property
     def source(self) -> str:
         """Data address of the picture."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+        kind = "gif" if self.png[:4] == b"GIF8" else "png"
+        return f"data:image/{kind};base64," + base64.b64encode(self.png).decode("ascii")
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,38 @@ class Table:
 
 
 @dataclass(frozen=True)
+class View:
+    """A 3-D view that the reader can turn; made by `poreforge.views.interactive_view`.
+
+    Parameters
+    ----------
+    scene : str
+        JSON of its meshes.
+    picture : Picture
+        What stands there on paper, and where the browser has no WebGL.
+    caption : str
+        One or two sentences below it.
+    """
+
+    scene: str
+    picture: Picture
+    caption: str
+
+    @property
+    def data(self) -> str:
+        """The JSON with its angle brackets escaped, so that nothing in it can end the element that holds it."""
+        return self.scene.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of the report: paragraphs, then figures, then tables."""
+    """A part of the report: paragraphs, then 3-D views, figures and tables."""
 
     title: str
     paragraphs: Sequence[str] = ()
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = field(default_factory=tuple)
+    views: Sequence[View] = ()
 
 
 def write_report(path: str | Path, title: str, sections: Sequence[Section], *, facts: dict[str, Any]) -> Path:
@@ -118,8 +144,13 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section], *, f
     environment = Environment(
         loader=PackageLoader("poreforge", "report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-    page = environment.get_template("report.html").render(title=title, sections=sections, facts=facts, style=style)
+    here = Path(__file__).parent
+    viewer = any(section.views for section in sections)
+    page = environment.get_template("report.html").render(
+        title=title, sections=sections, facts=facts,
+        style=(here / "report.css").read_text(encoding="utf-8"),
+        viewer=(here / "viewer.js").read_text(encoding="utf-8") if viewer else "",
+    )  # fmt: skip
     path = Path(path)
     with replace_when_complete(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

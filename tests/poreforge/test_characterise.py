@@ -1,22 +1,30 @@
+import csv
 import html
 
 import numpy as np
 import pytest
 
 import evaluate
+import poreforge.characterisation
+import synth
 import volume
+from poreforge.characterisation import TOPICS
+from poreforge.characterise import characterise as characterise_file
 from poreforge.characterise import read_labels
 from poreforge.cli import main
 from volume import Volume
+
+CHEAP = ("overview", "morphology", "profiles", "correlation")
 
 
 @pytest.fixture
 def characterise(tmp_path, strict_json, capsys):
     """Run the command on labels; return the summary and the path of the report."""
 
-    def run(labels, *options, name="labels.tif"):
+    def run(labels, *options, name="labels.tif", only=CHEAP):
         volume.write(tmp_path / name, labels)
-        main(["characterise", str(tmp_path / name), "--out", str(tmp_path / "out"), *options])
+        arguments = ["characterise", str(tmp_path / name), "--out", str(tmp_path / "out"), *options]
+        main([*arguments, "--only", *only] if only else arguments)
         report = tmp_path / "out" / "report.html"
         assert capsys.readouterr().out == f"open {report}\n"
         return strict_json(tmp_path / "out" / "summary.json"), report
@@ -40,9 +48,112 @@ def test_summary_holds_what_evaluate_measures(characterise, blobs, n_phases, siz
         for key in ("volume_fraction", "specific_surface", "mean_curvature", "euler_density"):
             assert phase[key] == pytest.approx(getattr(expected, key), rel=1e-12)
         assert phase["unit"] == ("voxel" if size is None else "um")
-        correlation = evaluate.two_point(labels == label)
-        np.testing.assert_array_equal(phase["two_point"]["s2"], correlation.s2)
-        np.testing.assert_array_equal(phase["two_point"]["r_voxel"], correlation.r)
+    for label, found in enumerate(summary["correlation"]):
+        expected = evaluate.two_point(labels == label, voxel_size_um=size)
+        np.testing.assert_array_equal(found["two_point"]["s2"], expected.s2)
+        np.testing.assert_array_equal(found["two_point"]["r"], expected.r)
+        assert found["two_point"]["unit"] == expected.unit
+
+
+def test_summary_holds_sizes_connectivity_transport_and_intervals(characterise):
+    labels = synth.gaussian_phases((24, 24, 24), fractions=(0.5, 0.5), length_vox=5, rng=0).labels
+    size = (0.2, 0.1, 0.1)
+    summary, _ = characterise(Volume(labels, size), only=("sizes", "connectivity", "transport", "certainty"))
+    pore = labels == 0
+    sizes = evaluate.pore_size_distribution(pore, voxel_size_um=size)
+    assert summary["sizes"][0]["d50"] == sizes.d50
+    assert summary["sizes"][0]["fraction"] == sizes.fraction.tolist()
+    clusters = evaluate.clusters(pore)
+    assert summary["connectivity"][0]["clusters"] == clusters.number
+    along = {entry["axis"]: entry for entry in summary["transport"] if entry["label"] == 0}
+    for axis, letter in enumerate("zyx"):
+        assert along[letter]["tortuosity"] == evaluate.tortuosity(pore, axis=axis, voxel_size_um=size).tortuosity
+    interval = next(entry for entry in summary["intervals"] if entry["label"] == 0 and entry["quantity"] == "porosity")
+    assert interval["low"] < evaluate.porosity(labels) == interval["value"] < interval["high"]
+
+
+def test_phase_without_a_path_is_told_as_such(characterise):
+    labels = np.zeros((6, 8, 8), np.uint8)
+    labels[3] = 1
+    summary, report = characterise(labels, only=("transport",))
+    reason = next(e["reason"] for e in summary["transport"] if e["label"] == 0 and e["axis"] == "z")
+    assert "does not connect the two faces" in reason
+    assert "no path" in report.read_text(encoding="utf-8")
+    straight = next(e for e in summary["transport"] if e["label"] == 0 and e["axis"] == "y")
+    assert straight["tortuosity"] == pytest.approx(1)
+
+
+def test_bubbles_of_a_cell_are_counted_and_listed_in_a_spreadsheet(characterise):
+    cell = synth.redox_cell((32, 48, 48), rng=1)
+    summary, report = characterise(Volume(cell.labels, (2.0, 2.0, 2.0), cell.phases), only=("bubbles",))
+    expected = evaluate.bubble_report(Volume(cell.labels, (2.0, 2.0, 2.0), cell.phases))
+    assert summary["bubbles"]["number"] == expected.n_bubbles > 0
+    assert summary["bubbles"]["electrodes"]["lower"]["gas_fraction"] == expected.lower.gas_fraction
+    with (report.parent / "bubbles.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["volume"]) for row in rows] == expected.bubbles["volume"].tolist()
+    assert {row["unit"] for row in rows} == {"um"}
+
+
+def test_every_topic_ends_in_a_section_or_says_why_not(characterise, self_contained_page):
+    labels = synth.gaussian_phases((20, 24, 28), fractions=(0.4, 0.3, 0.3), length_vox=6, rng=0).labels
+    _, report = characterise(Volume(labels, (0.2, 0.1, 0.1)), only=())
+    text = "".join(self_contained_page(report).text)
+    for name, topic in TOPICS.items():
+        assert (topic.title in text) is (name != "bubbles")
+    assert "Not to be had" not in text
+
+
+def test_run_that_was_killed_goes_on_where_it_was(tmp_path, blobs, monkeypatch):
+    path, out, asked = tmp_path / "labels.tif", tmp_path / "out", []
+
+    def watched(name, stop):
+        def find(labels):
+            asked.append(name)
+            if name == stop:
+                raise KeyboardInterrupt
+            return TOPICS_BEFORE[name].find(labels)
+
+        return find
+
+    TOPICS_BEFORE = dict(TOPICS)
+    volume.write(path, blobs())
+    for stop in ("profiles", None):
+        for name in CHEAP:
+            monkeypatch.setitem(
+                poreforge.characterisation.TOPICS, name, TOPICS_BEFORE[name]._replace(find=watched(name, stop))
+            )
+        if stop:
+            with pytest.raises(KeyboardInterrupt):
+                characterise_file(path, out, only=CHEAP)
+        else:
+            characterise_file(path, out, only=CHEAP)
+    assert asked == ["overview", "morphology", "profiles", "profiles", "correlation"]
+    assert sorted(p.name for p in out.iterdir()) == ["report.html", "summary.json"]
+
+
+def test_parts_of_another_volume_are_not_taken(tmp_path, blobs, strict_json):
+    path, out = tmp_path / "labels.tif", tmp_path / "out"
+    volume.write(path, blobs())
+    characterise_file(path, out, only=["overview"])
+    volume.write(path, 1 - blobs())
+    characterise_file(path, out, only=["overview"])
+    assert strict_json(out / "summary.json")["porosity"] == evaluate.porosity(1 - blobs())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--only", "colour"], "'colour' is no topic; choose from: overview"),
+        (["--without", "colour"], "'colour' is no topic"),
+        (["--only", "views", "--without", "sizes"], "not both"),
+        (["--without", *TOPICS], "nothing to do"),
+    ],
+)
+def test_topics_that_make_no_sense_are_refused(tmp_path, blobs, refused, options, sentence):
+    volume.write(tmp_path / "labels.tif", blobs())
+    assert sentence in refused("characterise", tmp_path / "labels.tif", "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_fractions_of_the_phases_add_up_to_one_and_the_surfaces_of_two_are_one(characterise, blobs):
@@ -72,6 +183,7 @@ def test_mask_of_0_and_255_gives_the_numbers_of_0_and_1_and_says_so(characterise
     plain, _ = characterise(blobs())
     mask, report = characterise(255 * blobs())
     assert mask["phases"] == plain["phases"]
+    assert mask["correlation"] == plain["correlation"]
     assert plain["notes"] == []
     assert mask["notes"] == ["the mask's value 255 was taken as label 1"]
     assert mask["notes"][0] in html.unescape(report.read_text())
@@ -106,7 +218,7 @@ def test_phases_without_names_are_numbered(tmp_path, blobs):
 def test_report_needs_no_other_file_and_describes_its_images(characterise, blobs, self_contained_page, n_phases, size):
     _, report = characterise(Volume(blobs(n_phases), size))
     page = self_contained_page(report)
-    assert sum(tag == "img" for tag, _ in page.tags) == 5
+    assert sum(tag == "img" for tag, _ in page.tags) == 6
     text = "".join(page.text)
     assert ("µm⁻¹" in text) is (size is not None)
     assert ("lengths are in voxels" in text) is (size is None)
@@ -151,4 +263,4 @@ def test_beams_and_plates_of_any_proportion_end_in_a_report(characterise, shape,
     labels = np.zeros(shape, np.uint8)
     labels[tuple(slice(n // 2, None) for n in shape)] = 1
     page = self_contained_page(characterise(labels)[1])
-    assert sum(tag == "img" for tag, _ in page.tags) == 5
+    assert sum(tag == "img" for tag, _ in page.tags) == 6
