@@ -49,7 +49,7 @@ class Look:
         A size below 64 or above 4096 pixels, angles that are not finite or beyond the zenith, colours beyond 0 to 255.
     """
 
-    size_px: tuple[int, int] = (900, 720)
+    size_px: tuple[int, int] = (900, 620)
     azimuth_deg: float = 32.0
     elevation_deg: float = 27.0
     background: tuple[int, int, int] | None = (255, 255, 255)
@@ -116,7 +116,7 @@ def rotating_gif(scene: Scene, look: Look | None = None, *, frames: int = 36, se
     ----------
     scene : Scene
     look : Look, optional
-        By default 480 × 400 pixels. Its azimuth is that of the first picture. GIF knows no half transparency, so a
+        By default 480 × 340 pixels. Its azimuth is that of the first picture. GIF knows no half transparency, so a
         background of None becomes white.
     frames : int
         Pictures of the turn, 2 to 360.
@@ -133,7 +133,7 @@ def rotating_gif(scene: Scene, look: Look | None = None, *, frames: int = 36, se
     ValueError
         If PyVista is not installed, or `frames` or `seconds` is not a positive number.
     """
-    look = look or Look(size_px=(480, 400))
+    look = look or Look(size_px=(480, 340))
     count = as_whole_number(frames, "frames", low=2, high=360)
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds is {seconds!r}; the time of a turn must be positive")
