@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt tools/system_packages.sh
 	PYTHON="$(PYTHON)" bash tools/system_packages.sh
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[blender,cluster,dev,docs,porespy]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[blender,cluster,dev,docs,pictures,porespy,taufactor]'
 	@touch $(READY)
 
 test: $(READY) lint
