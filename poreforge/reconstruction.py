@@ -4,14 +4,14 @@ import csv
 import dataclasses
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evaluate import Mesh, reconstruct
-from evaluate.surfaces import METHODS, MeshScores, mesh_scores
+from evaluate.surfaces import METHODS, MeshScores, MeshTruth, mesh_scores, mesh_truth
 from launch import describe_software, make_output_folder, replace_when_complete
 from poreforge.characterise import read_labels
 from poreforge.outputs import software_facts, write_summary
@@ -26,7 +26,7 @@ CUT_COLOUR = "#d1495b"
 COLUMNS = {
     "chamfer": ("Chamfer", "{:.4g}"),
     "hausdorff": ("Hausdorff", "{:.4g}"),
-    "hausdorff95": ("Hausdorff 95 %", "{:.4g}"),
+    "hausdorff95": ("Hausdorff 95\u00a0%", "{:.4g}"),
     "volume_ratio": ("volume ratio", "{:.4f}"),
     "area_ratio": ("area ratio", "{:.3f}"),
     "porosity": ("porosity", "{:.4f}"),
@@ -35,9 +35,25 @@ COLUMNS = {
     "faces": ("faces", "{}"),
     "seconds": ("seconds", "{:.2f}"),
 }
-CUT_CAPTION = "The middle plane along z, the solid bright, and the lines in which each mesh cuts it."
-# Of these the smallest is set off in the report.
-LESS_IS_BETTER = ("chamfer", "hausdorff", "hausdorff95", "porosity_error")
+# The columns of the report's first table, each with what a perfect mesh has; the rest describes the mesh itself.
+PERFECT = {
+    "chamfer": 0.0,
+    "hausdorff": 0.0,
+    "hausdorff95": 0.0,
+    "volume_ratio": 1.0,
+    "area_ratio": 1.0,
+    "porosity": None,
+    "porosity_error": 0.0,
+}
+# As in `COLUMNS`.
+OF_THE_MESH = {
+    "watertight": ("watertight", "{}"),
+    "components": ("parts", "{}"),
+    "genus": ("handles", "{}"),
+    "non_manifold_edges": ("edges of > 2 faces", "{}"),
+    "faces": ("faces", "{}"),
+    "seconds": ("seconds", "{:.2f}"),
+}
 
 
 def reconstruct_file(
@@ -88,17 +104,11 @@ def reconstruct_file(
         if not found.array.any():
             raise ValueError(f"'{name}' holds no solid (a label above 0), so there is no surface")
     out = make_output_folder(out)
-    rows: dict[str, dict[str, Any]] = {}
-    pictures = []
-    for name in METHODS if method == EVERY else (method,):
-        rows[name], mesh = _one_method(labels, true, name)
-        if mesh is None:
-            continue
-        for suffix in ("stl", "ply"):
-            write_mesh(out / f"{name}.{suffix}", mesh)
-        pictures.append(_cut(mesh, labels, name))
+    rows, pictures = _every_method(labels, true, METHODS if method == EVERY else (method,), out)
     if not pictures:
         raise ValueError(f"'{path}' has no mesh by '{method}': {rows[method]['failed']}")
+    if truth is not None:
+        pictures.insert(0, _cut(labels, "the volume itself"))
     summary = {
         "file": str(path),
         "truth": None if truth is None else str(truth),
@@ -113,8 +123,24 @@ def reconstruct_file(
     }
     _write_table(out / "scores.csv", rows)
     write_summary(out / "summary.json", summary)
-    _write_report(out / "report.html", summary, Figure(pictures, CUT_CAPTION, 3))
+    _write_report(out / "report.html", summary, pictures)
     return summary
+
+
+def _every_method(
+    labels: Volume, true: Volume, methods: Iterable[str], out: Path
+) -> tuple[dict[str, dict[str, Any]], list[Picture]]:
+    """Write the meshes; return a row of scores for each method and a picture for each mesh."""
+    rows: dict[str, dict[str, Any]] = {}
+    prepared, pictures = mesh_truth(true), []
+    for name in methods:
+        rows[name], mesh = _one_method(labels, prepared, name)
+        if mesh is None:
+            continue
+        for suffix in ("stl", "ply"):
+            write_mesh(out / f"{name}.{suffix}", mesh)
+        pictures.append(_cut(true, name, mesh))
+    return rows, pictures
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
@@ -147,7 +173,7 @@ def _read_truth(truth: str | Path, labels: Volume, voxel_size_um: Sequence[float
     return Volume(true.array, labels.voxel_size_um)
 
 
-def _one_method(labels: Volume, true: Volume, name: str) -> tuple[dict[str, Any], Mesh | None]:
+def _one_method(labels: Volume, true: MeshTruth, name: str) -> tuple[dict[str, Any], Mesh | None]:
     start = time.perf_counter()
     try:
         mesh = reconstruct(labels, name)
@@ -192,9 +218,9 @@ def table_text(rows: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], columns: Mapping[str, tuple[str, str]] = COLUMNS) -> list[str]:
     shown = []
-    for key, (_, form) in COLUMNS.items():
+    for key, (_, form) in columns.items():
         value = row.get(key)
         if isinstance(value, bool):
             value = "yes" if value else "no"
@@ -202,24 +228,26 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return shown
 
 
-def _cut(mesh: Mesh, labels: Volume, name: str) -> Picture:
-    """Draw where a mesh cuts a plane near the middle."""
+def _cut(labels: Volume, title: str, mesh: Mesh | None = None) -> Picture:
+    """Draw a plane near the middle, and where a mesh cuts it."""
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure as Canvas
 
     size = np.array(labels.voxel_size_um or (1.0, 1.0, 1.0))
     depth, height, width = labels.shape
-    # Beside the voxels' centres, where marching cubes has no vertices.
-    lines = _cut_lines(Mesh(mesh.vertices / size, mesh.faces), depth // 2 + 0.2)
     canvas = Canvas(figsize=(3.6, 3.6 * np.clip(height * size[1] / (width * size[2]), 0.2, 5)))
     axes = canvas.add_axes((0, 0, 1, 1))
     axes.imshow(0.35 + 0.55 * (labels.array[depth // 2] > 0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.add_collection(LineCollection(list(lines[:, :, ::-1]), colors=CUT_COLOUR, linewidths=1.0))
+    if mesh is not None:
+        # Beside the voxels' centres, where marching cubes has no vertices.
+        lines = _cut_lines(Mesh(mesh.vertices / size, mesh.faces), depth // 2 + 0.2)
+        axes.add_collection(LineCollection(list(lines[:, :, ::-1]), colors=CUT_COLOUR, linewidths=1.2))
     axes.set(xlim=(-1, width), ylim=(height, -1), aspect=size[1] / size[2])
     axes.set_axis_off()
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return Picture(buffer.getvalue(), f"Where the mesh by {name} cuts the middle plane.", name)
+    alt = "The middle plane" if mesh is None else f"Where the mesh by {title} cuts the middle plane"
+    return Picture(buffer.getvalue(), f"{alt}.", title)
 
 
 def _cut_lines(mesh: Mesh, z: float) -> np.ndarray:
@@ -238,40 +266,68 @@ def _cut_lines(mesh: Mesh, z: float) -> np.ndarray:
     return np.stack(ends, axis=1)
 
 
-def _write_report(path: Path, summary: dict[str, Any], figure: Figure) -> None:
-    rows, unit = summary["methods"], {"um": "µm", "voxel": "voxels"}[summary["unit"]]
-    table = Table(
-        f"Each method against the truth; lengths in {unit}. The smallest errors are set off.",
-        ["method", *(head for head, _ in COLUMNS.values())],
-        [[name, *_cells(row)] for name, row in rows.items()],
-        _best(rows),
-    )
-    failed = [f"No mesh by {name}: {row['failed']}." for name, row in rows.items() if "failed" in row]
-    truth = "the volume's own voxels" if summary["truth"] is None else Path(summary["truth"]).name
-    notes = [
-        f"The truth is {truth}, porosity {summary['true_porosity']:.4f}: its surface is that of the voxels' faces, its "
-        "area is by Crofton's formula. A smooth surface through the voxels lies some 0.2 voxels off the staircase of "
-        "their faces, so that smaller differences in the distances say nothing.",
+def _write_report(path: Path, summary: dict[str, Any], pictures: Sequence[Picture]) -> None:
+    size, unit = summary["voxel_size_um"], {"um": "µm", "voxel": "voxels"}[summary["unit"]]
+    of_what = "volume" if summary["truth"] is None else "truth"
+    caption = f"The middle plane along z of the {of_what}, the solid bright, and the lines in which each mesh cuts it."
+    facts = {
+        "File": Path(summary["file"]).name,
+        "Voxels": " × ".join(map(str, summary["shape"])) + " (z, y, x)",
+        "Voxel size": "not known" if size is None else " × ".join(f"{edge:g}" for edge in size) + " µm",
+        "Porosity of the voxels": number(summary["porosity"]),
+        **software_facts(summary["software"]),
+    }
+    sections = [
+        Section("Scores", _notes(summary), tables=_tables(summary["methods"], unit, summary["truth"] is None)),
+        Section("Surfaces", [], [Figure(pictures, caption, 3)]),
+    ]
+    write_report(path, f"Reconstruction of {Path(summary['file']).name}", sections, facts=facts)
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    if summary["truth"] is None:
+        truth = "the volume's own voxels: the method voxel is that truth, so that its zeros are no merit. With --truth "
+        truth += "another volume is the truth"
+    else:
+        truth = Path(summary["truth"]).name
+    failed = [f"No mesh by {name}: {row['failed']}." for name, row in summary["methods"].items() if "failed" in row]
+    return [
+        f"The truth, of porosity {summary['true_porosity']:.4f}, is {truth}.",
+        "Its surface is that of the voxels' faces, its area is by Crofton's formula. A smooth surface through the "
+        "voxels lies some 0.2 voxels off the staircase of their faces, so that smaller differences in the distances "
+        "say nothing.",
         "Chamfer: mean distance of the two surfaces; Hausdorff: the largest, and its 95th percentile. Where the solid "
         "meets the border of the volume, the surface is closed there.",
         *summary["notes"],
         *failed,
     ]
-    facts = {
-        "File": Path(summary["file"]).name,
-        "Voxels": " × ".join(map(str, summary["shape"])) + " (z, y, x)",
-        "Porosity of the voxels": number(summary["porosity"]),
-        **software_facts(summary["software"]),
-    }
-    sections = [Section("Scores", notes, tables=[table]), Section("Surfaces", [], [figure])]
-    write_report(path, f"Reconstruction of {Path(summary['file']).name}", sections, facts=facts)
 
 
-def _best(rows: dict[str, dict[str, Any]]) -> list[frozenset[int]]:
+def _tables(rows: dict[str, dict[str, Any]], unit: str, truth_is_own: bool) -> list[Table]:
+    scores = {key: COLUMNS[key] for key in PERFECT}
+    caption = f"Each method against the truth; lengths in {unit}. What comes nearest to it is set off."
+    compared = {name: row for name, row in rows.items() if not (truth_is_own and name == "voxel")}
+    best = _best(compared)
+    return [
+        Table(
+            caption,
+            ["method", *(head for head, _ in scores.values())],
+            [[name, *_cells(row, scores)] for name, row in rows.items()],
+            [best.get(name, frozenset()) for name in rows],
+        ),
+        Table(
+            "The meshes themselves. A watertight mesh has two faces at each edge; handles are counted of those only.",
+            ["method", *(head for head, _ in OF_THE_MESH.values())],
+            [[name, *_cells(row, OF_THE_MESH)] for name, row in rows.items()],
+        ),
+    ]
+
+
+def _best(rows: dict[str, dict[str, Any]]) -> dict[str, frozenset[int]]:
     """Return for each method the columns in which its error is the smallest, if there is a choice."""
-    best: list[set[int]] = [set() for _ in rows]
-    for column, key in enumerate(COLUMNS, 1):
-        errors = [abs(row[key]) if row.get(key) is not None else np.inf for row in rows.values()]
-        if key in LESS_IS_BETTER and len(errors) > 1:
-            best[int(np.argmin(errors))].add(column)
-    return [frozenset(columns) for columns in best]
+    best: dict[str, set[int]] = {name: set() for name in rows}
+    for column, (key, perfect) in enumerate(PERFECT.items(), 1):
+        errors = {name: abs(row[key] - perfect) for name, row in rows.items() if None not in (row.get(key), perfect)}
+        if len(errors) > 1:
+            best[min(errors, key=lambda name: errors[name])].add(column)
+    return {name: frozenset(columns) for name, columns in best.items()}

@@ -4,9 +4,9 @@ import numpy as np
 
 __all__ = ["fit_form", "fit_median_form"]
 
-TURNS = 30
+TURNS = 100
 # In voxels along the axis: heights are no better known, so that smaller deviations weigh as least squares do.
-SOFTENING = 0.5
+SOFTENING = 0.05
 
 
 def fit_form(heights: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarray:
@@ -15,7 +15,7 @@ def fit_form(heights: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarra
     Parameters
     ----------
     heights, weights : ndarray, shape (A, B)
-        Columns of weight 0 do not count.
+        Columns of weight 0 do not count; one at least does.
     degree : int
         0 is the mean, 1 a plane.
 
@@ -23,7 +23,7 @@ def fit_form(heights: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarra
     -------
     ndarray of float64, shape (A, B)
         The polynomial, everywhere. Where the columns that count lie on a line or a point, of all polynomials that fit
-        them alike, the one with the smallest coefficients.
+        them alike, the one that differs least from their mean.
     """
     rows, columns = (np.polynomial.legendre.legvander(np.linspace(-1, 1, n), degree) for n in heights.shape)
     terms = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
@@ -31,13 +31,15 @@ def fit_form(heights: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarra
     # Products of two row terms, then of two column terms: no array larger than the plan is made.
     pairs = np.einsum("yi,yk->iky", rows, rows) @ weights
     moments = np.einsum("ikx,xj,xl->ijkl", pairs, columns, columns, optimize=True)
-    right = rows.T @ (weights * heights) @ columns
+    # About the mean, so that where slopes are free they are none.
+    middle = float((weights * heights).sum() / weights.sum())
+    right = rows.T @ (weights * (heights - middle)) @ columns
     matrix = np.array([[moments[i, j, k, m] for k, m in terms] for i, j in terms])
     solution = np.linalg.lstsq(matrix, np.array([right[i, j] for i, j in terms]), rcond=None)[0]
     coefficients = np.zeros((degree + 1, degree + 1))
     for (i, j), value in zip(terms, solution, strict=True):
         coefficients[i, j] = value
-    return rows @ coefficients @ columns.T
+    return middle + rows @ coefficients @ columns.T
 
 
 def fit_median_form(heights: np.ndarray, valid: np.ndarray, degree: int) -> np.ndarray:

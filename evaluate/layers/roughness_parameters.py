@@ -40,7 +40,8 @@ class SurfaceRoughness:
     heights : ndarray of float32, shape (A, B)
         Levelled heights, outwards positive, their mean 0; 0 where there is no surface. Axes are the two of the plan.
     form : ndarray of float32, shape (A, B)
-        What was taken off: the polynomial, above the far end of the volume.
+        The polynomial that was taken off, in the frame of the heights that were given, or above the far end of the
+        volume.
     valid : ndarray of bool, shape (A, B)
         Columns that have a surface.
     local_ra : ndarray of float32, shape (P, Q)
@@ -204,7 +205,7 @@ def roughness_of_heights(
     edges = _as_pixel(pixel)
     form = fit_form(values, valid, degree)
     levelled = np.where(valid, values - form, 0.0)
-    local, counted, sizes = _local_roughness(levelled, valid, edges, patch)
+    local, counted, sizes = _local_roughness(levelled, valid, edges=edges, patch=patch)
     held = levelled[valid]
     sa, sq = float(np.abs(held).mean()), float(np.sqrt(np.mean(held**2)))
     # What is left of equal heights is rounding.
@@ -261,7 +262,7 @@ def _as_pixel(pixel: Sequence[float] | None) -> tuple[float, float]:
 
 
 def _local_roughness(
-    levelled: np.ndarray, valid: np.ndarray, edges: tuple[float, float], patch: float | None
+    levelled: np.ndarray, valid: np.ndarray, *, edges: tuple[float, float], patch: float | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """Return Ra of each patch, which patches count, and their mean edges."""
     sides = [n * edge for n, edge in zip(levelled.shape, edges, strict=True)]
@@ -291,7 +292,5 @@ def _developed_ratio(levelled: np.ndarray, valid: np.ndarray, edges: tuple[float
     down = (np.diff(levelled, axis=0) / edges[0]) ** 2
     along = (np.diff(levelled, axis=1) / edges[1]) ** 2
     # The four triangles that two ways of cutting make: each has one side along either axis.
-    areas = [
-        np.sqrt(1 + d + a)[whole].mean() for d in (down[:, :-1], down[:, 1:]) for a in (along[:-1], along[1:])
-    ]
+    areas = [np.sqrt(1 + d + a)[whole].mean() for d in (down[:, :-1], down[:, 1:]) for a in (along[:-1], along[1:])]
     return float(np.mean(areas)) - 1

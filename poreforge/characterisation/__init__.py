@@ -8,6 +8,7 @@ from poreforge.characterisation.certainty import certainty
 from poreforge.characterisation.connectivity import connectivity
 from poreforge.characterisation.correlation import correlation
 from poreforge.characterisation.findings import Findings
+from poreforge.characterisation.layers import has_layers, layers
 from poreforge.characterisation.morphology import morphology
 from poreforge.characterisation.overview import overview, profiles, views
 from poreforge.characterisation.sizes import sizes
@@ -45,5 +46,6 @@ TOPICS: dict[str, Topic] = {
     "connectivity": Topic("Connectivity", connectivity),
     "transport": Topic("Transport", transport),
     "certainty": Topic("How certain this is", certainty),
+    "layers": Topic("Layers", layers, has_layers),
     "bubbles": Topic("Bubbles", bubbles, has_bubbles),
 }

@@ -95,12 +95,24 @@ def test_bubbles_of_a_cell_are_counted_and_listed_in_a_spreadsheet(characterise)
     assert {row["unit"] for row in rows} == {"um"}
 
 
+def test_layers_and_cracks_of_a_gas_diffusion_layer_are_told(characterise):
+    gdl = synth.gdl_with_mpl((40, 64, 64), rng=1)
+    labels = Volume(gdl.labels, (2.0, 2.0, 2.0), gdl.phases)
+    summary, report = characterise(labels, only=("layers",))
+    expected = evaluate.layer_report(labels, pore_sizes=False)
+    assert summary["layers"]["cracks"]["n_cracks"] == expected.cracks.n_cracks
+    assert summary["layers"]["mpl"]["thickness"] == expected.mpl.thickness
+    assert summary["layers"]["intrusion"]["c_ra"] == expected.intrusion.c_ra
+    with (report.parent / "cracks.csv").open(encoding="utf-8", newline="") as file:
+        assert [float(row["area"]) for row in csv.DictReader(file)] == expected.cracks.table["area"].tolist()
+
+
 def test_every_topic_ends_in_a_section_or_says_why_not(characterise, self_contained_page):
     labels = synth.gaussian_phases((20, 24, 28), fractions=(0.4, 0.3, 0.3), length_vox=6, rng=0).labels
     _, report = characterise(Volume(labels, (0.2, 0.1, 0.1)), only=())
     text = "".join(self_contained_page(report).text)
     for name, topic in TOPICS.items():
-        assert (topic.title in text) is (name != "bubbles")
+        assert (topic.title in text) is (name not in ("layers", "bubbles"))
     assert "Not to be had" not in text
 
 

@@ -68,6 +68,32 @@ def test_truth_of_its_own_is_what_is_scored_against(run, labels):
     assert row["porosity_error"] == pytest.approx((larger.sum() - labels.sum()) / labels.size)
     assert summary["true_porosity"] == pytest.approx(1 - larger.mean())
     assert row["hausdorff"] == pytest.approx(3)
+    page = (run(labels, truth=larger)[1] / "report.html").read_text(encoding="utf-8")
+    # The volume itself is shown beside the meshes in the truth.
+    assert page.count("<img") == len(METHODS) + 1
+
+
+def test_truth_is_prepared_once_for_all_methods(run, labels, monkeypatch):
+    from evaluate.surfaces import triangle_tree
+
+    built = []
+    build = triangle_tree.TriangleTree.build
+
+    def count(corners):
+        built.append(len(corners))
+        return build(corners)
+
+    monkeypatch.setattr(triangle_tree.TriangleTree, "build", count)
+    run(labels)
+    # One for each mesh, and one for the truth.
+    assert len(built) == len(METHODS) + 1
+
+
+def test_the_truth_s_own_voxels_are_not_set_off_as_the_best(run, labels):
+    for truth, best in ((None, False), (labels, True)):
+        page = (run(labels, truth=truth)[1] / "report.html").read_text(encoding="utf-8")
+        row = page[page.index(">voxel<", page.index("<table")) :].split("</tr>")[0]
+        assert ('class="best"' in row) is best
 
 
 @pytest.mark.parametrize("suffix", ["stl", "ply"])
