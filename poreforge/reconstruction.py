@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from evaluate import Mesh, reconstruct
 from evaluate.surfaces import METHODS, MeshScores, MeshTruth, mesh_scores, mesh_truth
 from launch import describe_software, make_output_folder, replace_when_complete
 from poreforge.characterise import read_labels
+from poreforge.mesh_pictures import LARGEST_SIDE, draw_cut, draw_mesh
 from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Figure, Picture, Section, Table, number, write_report
 from volume import Volume
@@ -21,7 +23,6 @@ from volume import Volume
 __all__ = ["COLUMNS", "reconstruct_file", "table_text", "write_mesh"]
 
 EVERY = "all"
-CUT_COLOUR = "#d1495b"
 # Name in the table: (head in the report, format).
 COLUMNS = {
     "chamfer": ("Chamfer", "{:.4g}"),
@@ -104,11 +105,11 @@ def reconstruct_file(
         if not found.array.any():
             raise ValueError(f"'{name}' holds no solid (a label above 0), so there is no surface")
     out = make_output_folder(out)
-    rows, pictures = _every_method(labels, true, METHODS if method == EVERY else (method,), out)
-    if not pictures:
+    rows, cuts, views = _every_method(labels, true, METHODS if method == EVERY else (method,), out)
+    if not cuts:
         raise ValueError(f"'{path}' has no mesh by '{method}': {rows[method]['failed']}")
     if truth is not None:
-        pictures.insert(0, _cut(labels, "the volume itself"))
+        cuts.insert(0, draw_cut(labels, "the volume itself"))
     summary = {
         "file": str(path),
         "truth": None if truth is None else str(truth),
@@ -123,24 +124,27 @@ def reconstruct_file(
     }
     _write_table(out / "scores.csv", rows)
     write_summary(out / "summary.json", summary)
-    _write_report(out / "report.html", summary, pictures)
+    _write_report(out / "report.html", summary, cuts, views)
     return summary
 
 
 def _every_method(
     labels: Volume, true: Volume, methods: Iterable[str], out: Path
-) -> tuple[dict[str, dict[str, Any]], list[Picture]]:
-    """Write the meshes; return a row of scores for each method and a picture for each mesh."""
+) -> tuple[dict[str, dict[str, Any]], list[Picture], list[Picture]]:
+    """Write the meshes; return a row of scores for each method, and for each mesh its cut and its view in 3-D."""
     rows: dict[str, dict[str, Any]] = {}
-    prepared, pictures = mesh_truth(true), []
+    cuts, views = [], []
+    prepared, can_draw = mesh_truth(true), importlib.util.find_spec("pyvista") is not None
     for name in methods:
         rows[name], mesh = _one_method(labels, prepared, name)
         if mesh is None:
             continue
         for suffix in ("stl", "ply"):
             write_mesh(out / f"{name}.{suffix}", mesh)
-        pictures.append(_cut(true, name, mesh))
-    return rows, pictures
+        cuts.append(draw_cut(true, name, mesh))
+        if can_draw:
+            views.append(draw_mesh(mesh, labels, name))
+    return rows, cuts, views
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
@@ -228,48 +232,16 @@ def _cells(row: dict[str, Any], columns: Mapping[str, tuple[str, str]] = COLUMNS
     return shown
 
 
-def _cut(labels: Volume, title: str, mesh: Mesh | None = None) -> Picture:
-    """Draw a plane near the middle, and where a mesh cuts it."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure as Canvas
-
-    size = np.array(labels.voxel_size_um or (1.0, 1.0, 1.0))
-    depth, height, width = labels.shape
-    canvas = Canvas(figsize=(3.6, 3.6 * np.clip(height * size[1] / (width * size[2]), 0.2, 5)))
-    axes = canvas.add_axes((0, 0, 1, 1))
-    axes.imshow(0.35 + 0.55 * (labels.array[depth // 2] > 0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    if mesh is not None:
-        # Beside the voxels' centres, where marching cubes has no vertices.
-        lines = _cut_lines(Mesh(mesh.vertices / size, mesh.faces), depth // 2 + 0.2)
-        axes.add_collection(LineCollection(list(lines[:, :, ::-1]), colors=CUT_COLOUR, linewidths=1.2))
-    axes.set(xlim=(-1, width), ylim=(height, -1), aspect=size[1] / size[2])
-    axes.set_axis_off()
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    alt = "The middle plane" if mesh is None else f"Where the mesh by {title} cuts the middle plane"
-    return Picture(buffer.getvalue(), f"{alt}.", title)
-
-
-def _cut_lines(mesh: Mesh, z: float) -> np.ndarray:
-    """Return the pieces (y, x) of the lines in which the faces cut a plane, shape (N, 2, 2)."""
-    corners = mesh.vertices[mesh.faces]
-    above = corners[:, :, 0] > z
-    corners, above = corners[above.any(axis=1) & ~above.all(axis=1)], above[above.any(axis=1) & ~above.all(axis=1)]
-    # The corner on a side of its own; the two edges from it are cut.
-    rows, alone = np.arange(len(corners)), np.where(above.sum(axis=1) == 1, above.argmax(axis=1), above.argmin(axis=1))
-    tip = corners[rows, alone]
-    ends = []
-    for other in (1, 2):
-        foot = corners[rows, (alone + other) % 3]
-        share = (z - tip[:, 0]) / (foot[:, 0] - tip[:, 0])
-        ends.append(tip[:, 1:] + share[:, None] * (foot - tip)[:, 1:])
-    return np.stack(ends, axis=1)
-
-
-def _write_report(path: Path, summary: dict[str, Any], pictures: Sequence[Picture]) -> None:
+def _write_report(path: Path, summary: dict[str, Any], cuts: Sequence[Picture], views: Sequence[Picture]) -> None:
     size, unit = summary["voxel_size_um"], {"um": "µm", "voxel": "voxels"}[summary["unit"]]
     of_what = "volume" if summary["truth"] is None else "truth"
     caption = f"The middle plane along z of the {of_what}, the solid bright, and the lines in which each mesh cuts it."
+    if max(summary["shape"]) > LARGEST_SIDE:
+        seen = f"The meshes' corner at large z, small y and large x, at most {LARGEST_SIDE} voxels a side."
+    else:
+        seen = "The meshes, every facet flat; z is up."
+    figures = [*([Figure(views, seen, 3)] if views else []), Figure(cuts, caption, 3)]
+    without = [] if views else ["3-D pictures are drawn by PyVista, which is not installed: poreforge[pictures]."]
     facts = {
         "File": Path(summary["file"]).name,
         "Voxels": " × ".join(map(str, summary["shape"])) + " (z, y, x)",
@@ -279,7 +251,7 @@ def _write_report(path: Path, summary: dict[str, Any], pictures: Sequence[Pictur
     }
     sections = [
         Section("Scores", _notes(summary), tables=_tables(summary["methods"], unit, summary["truth"] is None)),
-        Section("Surfaces", [], [Figure(pictures, caption, 3)]),
+        Section("Surfaces", without, figures),
     ]
     write_report(path, f"Reconstruction of {Path(summary['file']).name}", sections, facts=facts)
 

@@ -28,6 +28,7 @@ def correlation(volume: Volume) -> Findings:
         y_label="two-point correlation S2",
         caption="Probability that two points at distance r lie in the phase: its fraction at 0, that squared far away.",
         alt="Two-point correlation of each phase.",
+        half=True,
     )
     paths = curves(
         {
@@ -38,6 +39,7 @@ def correlation(volume: Volume) -> Findings:
         y_label="lineal path",
         caption="Probability that a whole segment of that length along an axis lies in the phase, mean of three axes.",
         alt="Lineal path of each phase.",
+        half=True,
     )
     rows = [[name, *columns_of(*one["mean_chord"].values())] for name, one in _named(names, found)]
     table = Table("Mean chord, corrected for the border.", ["phase", *(f"along {a} / {unit}" for a in "zyx")], rows)

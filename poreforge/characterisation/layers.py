@@ -128,7 +128,10 @@ def _maps(found: LayerReport, unit: str) -> list[Figure]:
 
 def _profile(found: LayerReport, unit: str) -> Figure:
     return curves(
-        {name: (found.profile["position"], found.profile[name]) for name in ("pore", "fibre", "mpl")},
+        {
+            name: (found.profile["position"], found.profile[key])
+            for name, key in (("pore", "pore"), ("fibre", "fibre"), ("MPL", "mpl"))
+        },
         x_label=f"position along {'zyx'[found.axis]} / {unit}", y_label="share of the slice",
         caption="What each slice across the layers holds.", alt="Profile of pore, fibre and MPL.",
     )  # fmt: skip

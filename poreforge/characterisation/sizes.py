@@ -21,13 +21,14 @@ from volume import Volume
 __all__ = ["sizes"]
 
 PORE = 0
+BINS = 16
 
 
 def sizes(volume: Volume) -> Findings:
     """Measure how thick each phase is, and draw the pores in the colours of their diameter."""
     numbers, rows, reasons, measured = [], [], [], {}
     for label, name in enumerate(names_of(volume)):
-        found, reason = attempt(pore_size_distribution, mask_of(volume, label))
+        found, reason = attempt(pore_size_distribution, mask_of(volume, label), bins=BINS)
         numbers.append({"label": label, **({"reason": reason} if found is None else _plain(found))})
         if found is None:
             reasons.append(f"{name}: {reason}.")
@@ -58,6 +59,7 @@ def _histogram(name: str, found: PoreSizes, volume: Volume) -> Figure:
         y_label=f"share of the volume / {unit_of(volume)}⁻¹",
         caption="Local thickness: the diameter of the largest ball that fits into the phase and covers the point.",
         alt=f"Distribution of the local thickness of {name} and its log-normal fit.",
+        half=True,
     )
 
 
@@ -66,8 +68,9 @@ def _cumulative(measured: dict[str, PoreSizes], volume: Volume) -> Figure:
         {name: (found.edges, found.cumulative) for name, found in measured.items()},
         x_label=f"diameter / {unit_of(volume)}",
         y_label="share of the phase up to it",
-        caption="Right: all phases, added up.",
+        caption="Right: of all phases, added up.",
         alt="Cumulative distribution of the local thickness of each phase.",
+        half=True,
     )
 
 

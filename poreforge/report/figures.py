@@ -115,6 +115,7 @@ def curves(
     alt: str,
     levels: Mapping[str, float] | None = None,
     reference: str | None = None,
+    half: bool = False,
 ) -> Figure:
     """Draw curves in one pair of axes.
 
@@ -130,6 +131,8 @@ def curves(
         Horizontal lines and their names.
     reference : str, optional
         The curve that the others are held against; it is drawn broad, beneath them.
+    half : bool
+        For half the width of the page, as `side_by_side` shows it.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def curves(
     """
     from matplotlib.figure import Figure as Canvas
 
-    figure = Canvas(figsize=(6.4, 3.8), layout="constrained")
+    figure = Canvas(figsize=(4.4, 3.2) if half else (6.4, 3.8), layout="constrained")
     axis = figure.subplots()
     for number, (name, (x, y)) in enumerate(lines.items()):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]

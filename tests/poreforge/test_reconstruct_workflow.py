@@ -1,14 +1,20 @@
 """Labels to meshes on disk, a table of scores and a report."""
 
 import csv
+import importlib.util
+import io
 import struct
+import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import trimesh
 
 import volume
 from evaluate.surfaces import METHODS, mesh_scores, reconstruct
+from poreforge import mesh_pictures, reconstruction
+from poreforge.mesh_pictures import draw_mesh
 from poreforge.reconstruction import COLUMNS, reconstruct_file, table_text, write_mesh
 from volume import Volume
 
@@ -44,7 +50,8 @@ def test_every_method_is_written_scored_and_reported(run, labels, strict_json, s
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert list(rows) == list(METHODS)
     page = self_contained_page(out / "report.html")
-    assert sum(tag == "img" for tag, _ in page.tags) == len(METHODS)
+    # A cut and a view in 3-D of each mesh.
+    assert sum(tag == "img" for tag, _ in page.tags) == 2 * len(METHODS)
     for method in METHODS:
         expected = mesh_scores(reconstruct(labels, method), labels)
         assert float(rows[method]["chamfer"]) == summary["methods"][method]["chamfer"] == expected.chamfer
@@ -68,9 +75,9 @@ def test_truth_of_its_own_is_what_is_scored_against(run, labels):
     assert row["porosity_error"] == pytest.approx((larger.sum() - labels.sum()) / labels.size)
     assert summary["true_porosity"] == pytest.approx(1 - larger.mean())
     assert row["hausdorff"] == pytest.approx(3)
-    page = (run(labels, truth=larger)[1] / "report.html").read_text(encoding="utf-8")
-    # The volume itself is shown beside the meshes in the truth.
-    assert page.count("<img") == len(METHODS) + 1
+    page = (run(labels, truth=larger, method="voxel")[1] / "report.html").read_text(encoding="utf-8")
+    # The volume itself is shown beside the mesh in the truth and the mesh in 3-D.
+    assert page.count("<img") == 3
 
 
 def test_truth_is_prepared_once_for_all_methods(run, labels, monkeypatch):
@@ -89,7 +96,49 @@ def test_truth_is_prepared_once_for_all_methods(run, labels, monkeypatch):
     assert len(built) == len(METHODS) + 1
 
 
-def test_the_truth_s_own_voxels_are_not_set_off_as_the_best(run, labels):
+def test_report_without_pyvista_says_what_is_missing(run, labels, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvista", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    page = (run(labels, method="voxel")[1] / "report.html").read_text(encoding="utf-8")
+    assert "PyVista, which is not installed" in page
+    assert page.count("<img") == 1
+
+
+@pytest.mark.parametrize("size", [None, (0.4, 0.1, 0.2)])
+def test_pictures_show_the_mesh_where_it_is(labels, size):
+    """A body at large z and large x is seen in the upper right of the picture, whatever the voxels."""
+    corner = np.zeros((20, 20, 20), np.uint8)
+    corner[12:, :8, 12:] = 1
+    picture = draw_mesh(reconstruct(corner, "voxel", voxel_size_um=size), Volume(corner, size), "voxel")
+    drawn = (plt.imread(io.BytesIO(picture.png))[..., :3].min(axis=2) < 0.97).nonzero()
+    whole = draw_mesh(reconstruct(corner + 1, "voxel", voxel_size_um=size), Volume(corner + 1, size), "voxel")
+    box = (plt.imread(io.BytesIO(whole.png))[..., :3].min(axis=2) < 0.97).nonzero()
+    for pixels, all_pixels in zip(drawn, box, strict=True):
+        assert all_pixels.min() - 2 <= pixels.min() <= pixels.max() <= all_pixels.max() + 2
+    assert drawn[0].mean() < box[0].mean()
+    assert drawn[1].mean() > box[1].mean()
+
+
+def test_of_a_large_mesh_the_near_corner_is_drawn(monkeypatch):
+    monkeypatch.setattr(mesh_pictures, "LARGEST_SIDE", 10)
+    seen = []
+    monkeypatch.setattr(
+        mesh_pictures, "render", lambda scene, look: seen.append(scene) or np.zeros((4, 4, 3), np.uint8)
+    )
+    body = np.ones((12, 14, 8), np.uint8)
+    draw_mesh(reconstruct(body, "voxel"), Volume(body), "voxel")
+    points = seen[0].surfaces[0].points
+    assert seen[0].size == (8, 10, 10)
+    # (x, y, z): of z the upper ten, of y the lower ten, of x all.
+    np.testing.assert_array_equal(points.min(axis=0), (0, 0, 0))
+    np.testing.assert_array_equal(points.max(axis=0), (8, 10, 10))
+    normals = seen[0].surfaces[0].normals
+    top = points[:, 2] == 10
+    np.testing.assert_array_equal(normals[top & (normals[:, 2] != 0)], np.array([[0, 0, 1]] * (2 * 3 * 80)))
+
+
+def test_the_truth_s_own_voxels_are_not_set_off_as_the_best(run, labels, monkeypatch):
+    monkeypatch.setattr(reconstruction, "draw_mesh", lambda mesh, labels, name: mesh_pictures.draw_cut(labels, name))
     for truth, best in ((None, False), (labels, True)):
         page = (run(labels, truth=truth)[1] / "report.html").read_text(encoding="utf-8")
         row = page[page.index(">voxel<", page.index("<table")) :].split("</tr>")[0]
