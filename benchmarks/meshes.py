@@ -43,16 +43,16 @@ def two_surfaces(side: int) -> tuple[Any, Any]:
 
 def points_on(mesh: Any, count: int) -> np.ndarray:
     """Return points drawn evenly over a mesh."""
-    from evaluate.surfaces.distances import _points_on
+    from evaluate.surfaces.distances import SearchedMesh, _points_on
 
-    return _points_on(mesh, count, 1, vertices=False)
+    return _points_on(SearchedMesh(mesh), count, 1, vertices=False)
 
 
 def ours(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Measure with the project's tree of boxes."""
-    from evaluate.surfaces.triangle_tree import distances_to_triangles
+    from evaluate.surfaces.triangle_tree import TriangleTree
 
-    return distances_to_triangles(points, vertices[faces])
+    return TriangleTree.build(vertices[faces]).distances(points)
 
 
 def open3d(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

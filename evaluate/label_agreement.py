@@ -137,7 +137,7 @@ def _confusion(predicted: np.ndarray, true: np.ndarray, n: int) -> np.ndarray:
     step = max(1, VOXELS_PER_CHUNK // max(1, math.prod(predicted.shape[1:])))
     for start in range(0, len(predicted), step):
         pairs = true[start : start + step].astype(np.int32) * n
-        pairs += predicted[start : start + step]
+        pairs += predicted[start : start + step].astype(np.int32, copy=False)
         counts += np.bincount(pairs.ravel(), minlength=n * n)
     return counts.reshape(n, n)
 

@@ -7,14 +7,24 @@ import numpy as np
 from evaluate import Mesh
 from poreforge.report import Picture
 from poreforge.views import Look, Scene, Surface, encoded_png, render
+from poreforge.views.pyvista_scene import import_pyvista
 from volume import Volume
 
-__all__ = ["LARGEST_SIDE", "draw_cut", "draw_mesh"]
+__all__ = ["LARGEST_SIDE", "MOST_FACES", "can_draw_meshes", "draw_cut", "draw_mesh"]
 
 CUT_COLOUR, BODY_COLOUR = "#d1495b", "#d4b483"
-# Voxels a side of what is drawn in 3-D: in more of them no facet could be seen.
-LARGEST_SIDE = 96
+# Of a mesh with more faces a corner is drawn in 3-D, of so many voxels a side: otherwise no facet could be seen.
+MOST_FACES, LARGEST_SIDE = 400_000, 96
 LOOK = Look(size_px=(440, 420), ruler=False, legend=False)
+
+
+def can_draw_meshes() -> bool:
+    """Return whether PyVista is installed."""
+    try:
+        import_pyvista()
+    except ValueError:
+        return False
+    return True
 
 
 def draw_mesh(mesh: Mesh, labels: Volume, name: str) -> Picture:
@@ -25,8 +35,8 @@ def draw_mesh(mesh: Mesh, labels: Volume, name: str) -> Picture:
     mesh : Mesh
         In the coordinates of `evaluate.reconstruct`.
     labels : Volume
-        Whose surface it is. Of a volume with more than `LARGEST_SIDE` voxels along an axis, the corner is drawn that is
-        nearest to the eye: at large z, small y and large x.
+        Whose surface it is. Of a mesh with more than `MOST_FACES` faces the corner is drawn that is nearest to the eye,
+        at large z, small y and large x, of at most `LARGEST_SIDE` voxels a side.
     name : str
         Of the method.
 
@@ -37,7 +47,7 @@ def draw_mesh(mesh: Mesh, labels: Volume, name: str) -> Picture:
     """
     size = np.array(labels.voxel_size_um or (1.0, 1.0, 1.0))
     shape = np.array(labels.shape)
-    side = np.minimum(shape, LARGEST_SIDE)
+    side = np.minimum(shape, LARGEST_SIDE) if len(mesh.faces) > MOST_FACES else shape
     first = np.where([True, False, True], shape - side, 0)
     corners = (mesh.vertices + size / 2)[mesh.faces] - first * size
     # Beyond the border of the volume nothing is cut: hulls and dual contouring may reach a little further.

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import importlib.util
 import io
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from evaluate import Mesh, reconstruct
 from evaluate.surfaces import METHODS, MeshScores, MeshTruth, mesh_scores, mesh_truth
 from launch import describe_software, make_output_folder, replace_when_complete
 from poreforge.characterise import read_labels
-from poreforge.mesh_pictures import LARGEST_SIDE, draw_cut, draw_mesh
+from poreforge.mesh_pictures import LARGEST_SIDE, MOST_FACES, can_draw_meshes, draw_cut, draw_mesh
 from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Figure, Picture, Section, Table, number, write_report
 from volume import Volume
@@ -134,7 +133,7 @@ def _every_method(
     """Write the meshes; return a row of scores for each method, and for each mesh its cut and its view in 3-D."""
     rows: dict[str, dict[str, Any]] = {}
     cuts, views = [], []
-    prepared, can_draw = mesh_truth(true), importlib.util.find_spec("pyvista") is not None
+    prepared, can_draw = mesh_truth(true), can_draw_meshes()
     for name in methods:
         rows[name], mesh = _one_method(labels, prepared, name)
         if mesh is None:
@@ -236,10 +235,9 @@ def _write_report(path: Path, summary: dict[str, Any], cuts: Sequence[Picture], 
     size, unit = summary["voxel_size_um"], {"um": "µm", "voxel": "voxels"}[summary["unit"]]
     of_what = "volume" if summary["truth"] is None else "truth"
     caption = f"The middle plane along z of the {of_what}, the solid bright, and the lines in which each mesh cuts it."
-    if max(summary["shape"]) > LARGEST_SIDE:
-        seen = f"The meshes' corner at large z, small y and large x, at most {LARGEST_SIDE} voxels a side."
-    else:
-        seen = "The meshes, every facet flat; z is up."
+    seen = "The meshes, every facet flat; z is up."
+    if any(row.get("faces", 0) > MOST_FACES for row in summary["methods"].values()):
+        seen += f" Of those with more than {MOST_FACES} faces the near corner, {LARGEST_SIDE} voxels a side, is shown."
     figures = [*([Figure(views, seen, 3)] if views else []), Figure(cuts, caption, 3)]
     without = [] if views else ["3-D pictures are drawn by PyVista, which is not installed: poreforge[pictures]."]
     facts = {

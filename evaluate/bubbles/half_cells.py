@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluate.accepted_input import LARGEST_LABEL, as_labels, as_whole_number
 from evaluate.bubbles.cell_phases import label_of
+from evaluate.bubbles.touching_bubbles import connected_bodies
 
 __all__ = ["electrode_sides", "membrane_height"]
 
@@ -77,14 +78,12 @@ def membrane_height(mask: np.ndarray) -> np.ndarray | None:
     ndarray of float32, shape (Y, X), or None
         0 is the outer face of the first voxel. None if the mask is empty.
     """
-    import cc3d
-
     if not mask.any():
         return None
     planes = np.flatnonzero(mask.any(axis=(1, 2)))
     first = int(planes[0])
     band = np.ascontiguousarray(mask[first : int(planes[-1]) + 1])
-    pieces, count = cc3d.connected_components(band, connectivity=26, return_N=True)
+    pieces, count = connected_bodies(band)
     if count > 1:
         sizes = np.bincount(pieces.ravel())[1:]
         band = np.concatenate([[False], sizes >= STRAY * sizes.sum()])[pieces]

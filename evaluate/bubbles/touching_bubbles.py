@@ -3,6 +3,7 @@
 import numpy as np
 
 from evaluate.bubbles.cell_phases import CellPhases
+from evaluate.morphology.connected_parts import number_parts
 
 __all__ = ["number_bubbles"]
 
@@ -35,9 +36,7 @@ def number_bubbles(
     """
     import cc3d
 
-    ids, count = cc3d.connected_components(
-        labels == phases.bubble, connectivity=26, return_N=True, out_dtype=np.uint32, binary_image=True
-    )
+    ids, count = number_parts(labels == phases.bubble)
     bodies = list(range(count + 1))
     if neck is None or count == 0:
         return ids, np.array(bodies)

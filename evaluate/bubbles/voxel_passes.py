@@ -9,8 +9,10 @@ __all__ = ["away_from", "count_hull", "count_sides", "flood_basins", "least_valu
 
 # Columns of the sums of `sum_bubbles`.
 N_SUMS = 11
-# A normal is taken from the membrane's voxels this far around a face, with Gaussian weights of this spread.
+# A normal is taken from the membrane's faces this far around a voxel, with Gaussian weights of this spread.
 REACH, SPREAD = 5, 2.5
+# To the neighbour behind each face of a voxel.
+STEPS = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]])
 
 
 @numba.njit(cache=True, inline="always")
@@ -187,24 +189,22 @@ def measure_faces(
     A plane of area A and unit normal n shows A |n_k| in faces across axis k. Each face weighs as |n_k|, so that the
     sum is A (n_z² + n_y² + n_x²) = A however the plane lies.
     """
+    exposed, window = _exposed_faces(labels, membrane, closed), _window()
     nz, ny, nx = labels.shape
-    windows = (_window(0), _window(1), _window(2))
     faces, areas = np.zeros((2, 2), np.int64), np.zeros((2, 2))
     contact_faces, contact_areas = np.zeros(count + 1, np.int64), np.zeros(count + 1)
     for z in range(nz):
         for y in range(ny):
             for x in range(nx):
-                if labels[z, y, x] != membrane:
+                if not exposed[z, y, x]:
                     continue
                 for n in range(6):
-                    step = 1 if n % 2 else -1
-                    i, j, k = z + (step if n < 2 else 0), y + (step if 2 <= n < 4 else 0), x + (step if n >= 4 else 0)
-                    if not (0 <= i < nz and 0 <= j < ny and 0 <= k < nx) or closed[labels[i, j, k]]:
+                    if not exposed[z, y, x] >> n & 1:
                         continue
-                    area = spacing[0] * spacing[1] * spacing[2] / spacing[n // 2]
-                    window = windows[n // 2]
-                    area *= _share_of_face(labels, membrane, z, y, x, n // 2, step, window, spacing)
+                    i, j, k = z + STEPS[n, 0], y + STEPS[n, 1], x + STEPS[n, 2]
                     side, own = _side(height, axis, i, j, k), ids[i, j, k]
+                    area = spacing[0] * spacing[1] * spacing[2] / spacing[n // 2]
+                    area *= _share_of_face(exposed, height, axis, (z, y, x), n // 2, side, window, spacing)
                     faces[side, 0] += 1
                     areas[side, 0] += area
                     if own:
@@ -216,48 +216,64 @@ def measure_faces(
 
 
 @numba.njit(cache=True)
-def _window(axis: int) -> tuple[Any, Any]:
-    """Return the voxels near a face, and for each its weight times its way from the face.
+def _exposed_faces(labels: Any, membrane: int, closed: Any) -> Any:
+    """Return for each voxel of the membrane which of its faces look into an electrode, bit n for ``STEPS[n]``."""
+    nz, ny, nx = labels.shape
+    exposed = np.zeros(labels.shape, np.uint8)
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                if labels[z, y, x] != membrane:
+                    continue
+                for n in range(6):
+                    i, j, k = z + STEPS[n, 0], y + STEPS[n, 1], x + STEPS[n, 2]
+                    if 0 <= i < nz and 0 <= j < ny and 0 <= k < nx and not closed[labels[i, j, k]]:
+                        exposed[z, y, x] |= 1 << n
+    return exposed
 
-    Their steps (z, y, x) are counted from the voxel behind which the face lies, at larger coordinates along `axis`.
-    """
-    steps, pulls = np.empty(((2 * REACH + 1) ** 3, 3), np.int64), np.empty(((2 * REACH + 1) ** 3, 3))
+
+@numba.njit(cache=True)
+def _window() -> tuple[Any, Any]:
+    """Return the steps to the voxels near one, and their weights."""
+    steps, weights = np.empty(((2 * REACH + 1) ** 3, 3), np.int64), np.empty((2 * REACH + 1) ** 3)
     size = 0
     for i in range(-REACH, REACH + 1):
         for j in range(-REACH, REACH + 1):
             for k in range(-REACH, REACH + 1):
-                way = np.array([float(i), float(j), float(k)])
-                way[axis] -= 0.5
-                squared = (way**2).sum()
-                # As far on one side of the face as on the other.
+                squared = i * i + j * j + k * k
                 if squared <= REACH * REACH:
                     steps[size, 0], steps[size, 1], steps[size, 2] = i, j, k
-                    pulls[size] = way * np.exp(-squared / (2 * SPREAD * SPREAD))
+                    weights[size] = np.exp(-squared / (2 * SPREAD * SPREAD))
                     size += 1
-    return steps[:size], pulls[:size]
+    return steps[:size], weights[:size]
 
 
 @numba.njit(cache=True)
 def _share_of_face(
-    labels: Any, membrane: int, z: int, y: int, x: int, axis: int, step: int, window: Any, spacing: Any
+    exposed: Any, height: Any, axis: int, at: Any, across: int, side: int, window: Any, spacing: Any
 ) -> float:  # fmt: skip
-    """Return |n_axis| of the membrane's unit normal at a face; the border is extended by its outermost voxels."""
-    nz, ny, nx = labels.shape
-    steps, pulls = window
-    up = np.ones(3, np.int64)
-    up[axis] = step
+    """Return |n_across| of the membrane's unit normal at a voxel: of the faces around it that look to the same side.
+
+    The border is extended by its outermost voxels.
+    """
+    nz, ny, nx = exposed.shape
+    steps, weights = window
     normal = np.zeros(3)
     for s in range(len(steps)):
-        i = min(max(z + up[0] * steps[s, 0], 0), nz - 1)
-        j = min(max(y + up[1] * steps[s, 1], 0), ny - 1)
-        k = min(max(x + up[2] * steps[s, 2], 0), nx - 1)
-        if labels[i, j, k] == membrane:
-            for d in range(3):
-                normal[d] += up[d] * pulls[s, d]
+        z = min(max(at[0] + steps[s, 0], 0), nz - 1)
+        y = min(max(at[1] + steps[s, 1], 0), ny - 1)
+        x = min(max(at[2] + steps[s, 2], 0), nx - 1)
+        if not exposed[z, y, x]:
+            continue
+        for n in range(6):
+            if not exposed[z, y, x] >> n & 1:
+                continue
+            if _side(height, axis, z + STEPS[n, 0], y + STEPS[n, 1], x + STEPS[n, 2]) == side:
+                normal[n // 2] += weights[s] if n % 2 else -weights[s]
     # Found in voxels, as if they were cubes: a normal scales with 1 / edge.
     normal /= spacing
     length = np.sqrt((normal**2).sum())
-    return abs(normal[axis]) / length if length > 1e-9 else 1.0
+    return abs(normal[across]) / length if length > 1e-9 else 1.0
 
 
 @numba.njit(cache=True)

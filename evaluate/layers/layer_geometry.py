@@ -6,6 +6,7 @@ import numpy as np
 
 from evaluate.layers.layer_arguments import PhaseTable
 from evaluate.layers.levelling import fit_median_form
+from evaluate.morphology.connected_parts import number_parts
 
 __all__ = [
     "FIBRE", "MPL", "PORE", "STRAY", "SUBSTRATE_PORE", "MplForm", "Turned", "fit_mpl", "substrate_slices", "turn",
@@ -126,15 +127,13 @@ def fit_mpl(turned: Turned, degree: int) -> MplForm:
 
 def _drop_strays(classes: np.ndarray, last: np.ndarray, inner: np.ndarray) -> int:
     """Mark pieces of MPL that lie wholly beyond its inner face; return their voxels."""
-    import cc3d
-
     from evaluate.layers.column_passes import find_kept, write_strays
 
     if not (last > inner).any():
         return 0
     start, stop = max(int(inner.min()) - 1, 0), int(last.max())
     band = classes[start:stop]
-    pieces, count = cc3d.connected_components(band == MPL, connectivity=26, return_N=True)
+    pieces, count = number_parts(band == MPL)
     kept = find_kept(pieces, count, start, inner)
     return int(write_strays(band, pieces, kept))
 

@@ -1,6 +1,6 @@
 """Mercury's view of a phase: how large a ball gets to each voxel from the faces of the window."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def _intruded(inside: np.ndarray, edges: Edges, inlet: np.ndarray) -> np.ndarray
 
 
 def _inlet(shape: tuple[int, ...], faces: str | Sequence[str]) -> np.ndarray:
-    names = (faces,) if isinstance(faces, str) else tuple(faces)
+    names = (faces,) if isinstance(faces, str) or not isinstance(faces, Iterable) else tuple(faces)
     if not names or any(name not in FACES for name in names):
         raise ValueError(f"faces is {faces!r}; give one or more of {', '.join(FACES)}")
     inlet = np.zeros(shape, bool)

@@ -11,7 +11,7 @@ import numpy as np
 from evaluate.accepted_input import as_mask, as_voxel_size, as_whole_number
 from evaluate.blocks import EDGE, Block, blocks, is_lazy, measure_blocks
 
-__all__ = ["Clusters", "clusters", "percolating_part"]
+__all__ = ["Clusters", "clusters", "number_parts", "percolating_part"]
 
 BLOCK_EDGE = EDGE
 Connectivity = Literal[6, 18, 26]
@@ -170,7 +170,7 @@ class _LabelledBlock(NamedTuple):
 def _clusters_of_array(inside: np.ndarray, connectivity: Connectivity, out: Any) -> tuple[_Parts, Any]:
     from evaluate.morphology.part_tally import renumber
 
-    numbers, count = _label(inside, connectivity)
+    numbers, count = number_parts(inside, connectivity)
     parts = _tabulate(numbers, count, (0, 0, 0), inside.shape)
     order = _descending(parts)
     renumber(numbers, _places(order), numbers)
@@ -253,7 +253,7 @@ class _Layers:
 def _label_block(
     values: np.ndarray, block: Block, *, shape: tuple[int, ...], connectivity: Connectivity
 ) -> _LabelledBlock:
-    numbers, count = _label(as_mask(values)[_with_layer_before(block)], connectivity)
+    numbers, count = number_parts(as_mask(values)[_with_layer_before(block)], connectivity)
     z, y, x = (min(own.start, 1) for own in block.core)
     core = numbers[z:, y:, x:]
     return _LabelledBlock(
@@ -264,16 +264,19 @@ def _label_block(
 
 
 def _number_core(values: np.ndarray, block: Block, *, connectivity: Connectivity) -> np.ndarray:
-    numbers, _ = _label(as_mask(values)[_with_layer_before(block)], connectivity)
+    numbers, _ = number_parts(as_mask(values)[_with_layer_before(block)], connectivity)
     z, y, x = (min(own.start, 1) for own in block.core)
     return numbers[z:, y:, x:]
 
 
-def _label(inside: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, int]:
+def number_parts(inside: np.ndarray, connectivity: Connectivity = 26) -> tuple[np.ndarray, int]:
+    """Return the number of each voxel's connected part, uint32, 0 outside, and how many parts there are."""
     import cc3d
 
+    # In a single row of voxels faces are all there is, and with more cc3d 4.1.1 reserves too few numbers for it.
+    along_faces: Connectivity = 6 if sorted(inside.shape)[1] == 1 else connectivity
     labels, count = cc3d.connected_components(
-        np.ascontiguousarray(inside), connectivity=connectivity, return_N=True, out_dtype=np.uint32
+        np.ascontiguousarray(inside), connectivity=along_faces, return_N=True, out_dtype=np.uint32, binary_image=True
     )
     return labels, int(count)
 

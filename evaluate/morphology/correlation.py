@@ -284,8 +284,10 @@ def _tally_block(
 ) -> _Tally:
     """Count the pairs with the first voxel in the block's core and the second in all that was read."""
     around = as_mask(part)
-    core = np.zeros_like(around)
-    core[block.inside] = around[block.inside]
+    core = around
+    if block.core != block.read:
+        core = np.zeros_like(around)
+        core[block.inside] = around[block.inside]
     start = [own.start for own in block.core]
     members = pair_members(around[block.inside], lags=lags, shape=shape, start=start)
     others = members

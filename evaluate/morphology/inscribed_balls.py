@@ -176,20 +176,33 @@ def _fill_ball(filled: Any, bits: Any, centre: Any, reach2: float, value: float,
             first, last = max(x - half, 0), min(x + half, nx - 1)
             if half < 0 or not _any_bit(tiles[tile_z, tile_y], first, last):
                 continue
-            changed = False
-            for c in range(first_z, last_z):
-                in_c = reach2 - ((c - z) * wz) ** 2
-                for b in range(first_y, last_y):
-                    half = _half_run(in_c - ((b - y) * wy) ** 2, wx)
-                    if half >= 0:
-                        changed |= _fill_run(filled[c, b], empty[c, b], max(x - half, 0), min(x + half, nx - 1), value)
-            if changed:
+            rows = (first_z, last_z, first_y, last_y)
+            if _fill_tile(filled, empty, rows, centre, reach2, value, spacing):
                 for word in range(first // WORD, last // WORD + 1):
-                    left = np.uint64(0)
-                    for c in range(first_z, last_z):
-                        for b in range(first_y, last_y):
-                            left |= empty[c, b, word]
-                    tiles[tile_z, tile_y, word] = left
+                    tiles[tile_z, tile_y, word] = _bits_of_rows(empty, rows, word)
+
+
+@numba.njit(cache=True)
+def _fill_tile(filled: Any, empty: Any, rows: Any, centre: Any, reach2: float, value: float, spacing: Any) -> bool:
+    z, y, x = centre
+    last = filled.shape[2] - 1
+    changed = False
+    for c in range(rows[0], rows[1]):
+        in_c = reach2 - ((c - z) * spacing[0]) ** 2
+        for b in range(rows[2], rows[3]):
+            half = _half_run(in_c - ((b - y) * spacing[1]) ** 2, spacing[2])
+            if half >= 0:
+                changed |= _fill_run(filled[c, b], empty[c, b], max(x - half, 0), min(x + half, last), value)
+    return changed
+
+
+@numba.njit(cache=True)
+def _bits_of_rows(empty: Any, rows: Any, word: int) -> Any:
+    left = np.uint64(0)
+    for c in range(rows[0], rows[1]):
+        for b in range(rows[2], rows[3]):
+            left |= empty[c, b, word]
+    return left
 
 
 @numba.njit(cache=True)

@@ -201,8 +201,9 @@ def minkowski_of_phases(
     Notes
     -----
     Volume fractions add up to 1. Every interface belongs to two phases, so that the surfaces add up to
-    twice the area of all interfaces (`interface_areas` tells them apart). The mean curvatures add up to π/2 times the
-    length of all lines where three phases meet (`triple_phase_boundary`), and to 0 if there are two phases.
+    twice the area of all interfaces (`interface_areas` tells them apart). The mean curvatures add up to 0 if there are
+    two phases, and otherwise to π/2 times the length of all lines where three meet: as `triple_phase_boundary` measures
+    it by ``method="planes"``, and up to the bias of both by its default.
     """
     voxel = as_voxel_size(voxel_size_um, labels)
     n_phases = None if n_phases is None else as_whole_number(n_phases, "n_phases", low=1, high=LARGEST_N_PHASES)

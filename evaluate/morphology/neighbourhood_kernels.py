@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-__all__ = ["count_codes", "count_pairs", "count_triples", "count_voxels"]
+__all__ = ["count_codes", "count_pairs", "count_triples", "count_voxels", "find_edges", "smooth_along"]
 
 Array = np.ndarray
 
@@ -120,3 +120,58 @@ def count_triples(
                     if cell[triples[i, 0]] | cell[triples[i, 1]] | cell[triples[i, 2]] == 7:
                         counts[triples[i, 3]] += w
     return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def find_edges(
+    numbers: Array, start: tuple[int, int, int], shape: tuple[int, int, int], kinds: Array
+) -> Array:  # pragma: no cover - compiled
+    """Return the edges around which three phases lie, shape (n,), as in `TripleLines`: 4 × edge + kind.
+
+    `numbers` holds 1, 2, 3 for the phases and 0 otherwise; an edge belongs to the first of its four voxels, which is
+    not in the last layer along any axis. `start` is where it lies in a volume of `shape`, `kinds` is that of
+    `kinds_of_edges`.
+    """
+    found = np.empty(1024, np.int64)
+    n = 0
+    for z in range(numbers.shape[0] - 1):
+        for y in range(numbers.shape[1] - 1):
+            a, b = numbers[z, y], numbers[z, y + 1]
+            c, d = numbers[z + 1, y], numbers[z + 1, y + 1]
+            left = 1 << a[0] | 1 << b[0] | 1 << c[0] | 1 << d[0]
+            for x in range(1, numbers.shape[2]):
+                right = 1 << a[x] | 1 << b[x] | 1 << c[x] | 1 << d[x]
+                held = left | right
+                left = right
+                if held & 14 != 14:
+                    continue
+                voxel = ((z + start[0]) * shape[1] + y + start[1]) * shape[2] + x - 1 + start[2]
+                first = a[x - 1]
+                for axis in range(3):
+                    if axis == 0:
+                        around = first | b[x - 1] << 2 | b[x] << 4 | a[x] << 6
+                    elif axis == 1:
+                        around = first | a[x] << 2 | c[x] << 4 | c[x - 1] << 6
+                    else:
+                        around = first | c[x - 1] << 2 | d[x - 1] << 4 | b[x - 1] << 6
+                    if kinds[around] >= 0:
+                        if n == found.size:
+                            longer = np.empty(2 * n, np.int64)
+                            longer[:n] = found
+                            found = longer
+                        found[n] = 4 * (3 * voxel + axis) + kinds[around]
+                        n += 1
+    return found[:n].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def smooth_along(vectors: Array, before: Array, after: Array, steps: int) -> Array:  # pragma: no cover - compiled
+    """Average each vector `steps` times with the two beside it, 1/4 : 1/2 : 1/4, shape (n, 3)."""
+    now, then = vectors.copy(), np.empty_like(vectors)
+    for _ in range(steps):
+        for i in range(len(now)):
+            for axis in range(3):
+                beside = now[before[i], axis] + now[after[i], axis]
+                then[i, axis] = 0.5 * now[i, axis] + 0.25 * beside
+        now, then = then, now
+    return now

@@ -9,7 +9,16 @@ import numpy as np
 from evaluate.accepted_input import as_labels
 from evaluate.blocks import Block, blocks, is_lazy, measure_blocks
 
-__all__ = ["LARGEST_N_PHASES", "OUTSIDE", "Counts", "as_phases", "count_neighbourhoods", "number_of_phases"]
+__all__ = [
+    "LARGEST_N_PHASES",
+    "OUTSIDE",
+    "Counts",
+    "as_phases",
+    "count_neighbourhoods",
+    "number_of_phases",
+    "open_labels",
+    "seams",
+]
 
 LARGEST_N_PHASES = 16
 # What lies beyond the border of a closed window: no phase at all.
@@ -81,19 +90,8 @@ def count_neighbourhoods(count: Count, values: Any, *, accept: Accept, name: str
     boundary : {"interior", "closed", "periodic"}
         As in `minkowski`. Beyond the border of a closed window lies `OUTSIDE`.
     """
-    if is_lazy(values):
-        # Booleans are not looked at: this checks the shape alone.
-        accept(np.broadcast_to(np.False_, values.shape), name)
-        volume: Any = values
-        read: Callable[[Any], np.ndarray] = functools.partial(_read, accept=accept, name=name)
-    else:
-        volume, read = accept(values, name), _as_bytes
+    volume, read = open_labels(values, accept=accept, name=name, boundary=boundary)
     shape = tuple(volume.shape)
-    if boundary == "interior" and min(shape) < 2:
-        raise ValueError(
-            f"{name} has shape {shape}; the interior of a window needs two voxels along each axis: "
-            "give a thicker volume, or another boundary"
-        )
     measure = functools.partial(_measure, count=count, read=read, shape=shape, interior=boundary == "interior")
     parts: Iterable[tuple[np.ndarray, np.ndarray]]
     if is_lazy(values):
@@ -101,9 +99,38 @@ def count_neighbourhoods(count: Count, values: Any, *, accept: Accept, name: str
     else:
         parts = (measure(volume[block.read], block) for block in blocks(shape, edge=shape))
     neighbourhoods, voxels = functools.reduce(lambda a, b: (a[0] + b[0], a[1] + b[1]), parts)
-    for part in _seams(volume, read, boundary):
+    for part in seams(volume, read, boundary):
         neighbourhoods = neighbourhoods + count(part, _weights(part.shape))
     return Counts(neighbourhoods / 8.0, voxels, shape)
+
+
+def open_labels(values: Any, *, accept: Accept, name: str, boundary: str) -> tuple[Any, Callable[[Any], np.ndarray]]:
+    """Return labels in memory, checked, or the array that reads them; and what makes ``uint8`` of a part.
+
+    Parameters
+    ----------
+    values, accept, name, boundary
+        As in `count_neighbourhoods`. Of an array that is read block by block the shape alone is checked, and the rest
+        when a part is read.
+
+    Raises
+    ------
+    ValueError
+        As `accept` does; fewer than two voxels along an axis of an ``"interior"`` window.
+    """
+    volume: Any = values
+    read: Callable[[Any], np.ndarray] = functools.partial(_read, accept=accept, name=name)
+    if is_lazy(values):
+        # Booleans are not looked at: this checks the shape alone.
+        accept(np.broadcast_to(np.False_, values.shape), name)
+    else:
+        volume, read = accept(values, name), _as_bytes
+    if boundary == "interior" and min(volume.shape) < 2:
+        raise ValueError(
+            f"{name} has shape {tuple(volume.shape)}; the interior of a window needs two voxels along each axis: "
+            "give a thicker volume, or another boundary"
+        )
+    return volume, read
 
 
 def _measure(
@@ -131,10 +158,11 @@ def _weights(shape: tuple[int, ...]) -> Weights:
     return z, y, x
 
 
-def _seams(volume: Any, read: Callable[[Any], np.ndarray], boundary: str) -> Iterable[np.ndarray]:
+def seams(volume: Any, read: Callable[[Any], np.ndarray], boundary: str) -> Iterable[np.ndarray]:
     """Yield slabs, two voxels thick, whose neighbourhoods are those across the border of the window.
 
-    Those across z and anything else first, then those across y but not z, then those across x alone.
+    Those across z and anything else first, then those across y but not z, then those across x alone: one slab each if
+    periodic, two each if closed, none of an interior window.
     """
     if boundary == "interior":
         return

@@ -148,6 +148,8 @@ def _column_spectra(inside: np.ndarray, size: int, part: slice) -> np.ndarray:
 
 def _fold_planes(columns: list[np.ndarray], sizes: Sequence[int], lags: Sequence[int], out: np.ndarray) -> None:
     """Turn the waves along z into power spectra, and those into displacements along y and x, plane by plane."""
+    from evaluate.morphology.folded_spectra import folded_power
+
     step = max(1, CHUNK_BYTES // (16 * sizes[1] * sizes[2]))
     for start in range(0, len(out), step):
         part = slice(start, start + step)
@@ -158,18 +160,6 @@ def _fold_planes(columns: list[np.ndarray], sizes: Sequence[int], lags: Sequence
             )
             for one in columns
         ]  # fmt: skip
-        power = spectra[0].real * spectra[-1].real
-        power += spectra[0].imag * spectra[-1].imag
-        power = _mirrored(_mirrored(power, axis=1), axis=2)
+        power = folded_power(spectra[0], spectra[-1])
         across = scipy.fft.irfft(power, n=sizes[2], axis=2, workers=-1)[..., : lags[2] + 1]
         out[part] = scipy.fft.irfft(across, n=sizes[1], axis=1, workers=-1)[:, : lags[1] + 1]
-
-
-def _mirrored(power: np.ndarray, axis: int) -> np.ndarray:
-    """Average each wave along `axis` with its mirror image, and keep the half that tells all."""
-    power = np.moveaxis(power, axis, -1)
-    half = power.shape[-1] // 2 + 1
-    kept = power[..., :half].copy()
-    kept[..., 1:] += power[..., : power.shape[-1] - half : -1]
-    kept[..., 1:] *= 0.5
-    return np.moveaxis(kept, -1, axis)

@@ -1,6 +1,7 @@
 """Pores one by one: a phase split at its necks."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def split_pores(mask: Any, *, neck: float = 0.9, voxel_size_um: Sequence[float] 
         raise ValueError("mask is a lazy array; splitting pores needs the whole volume: give numpy.asarray(mask)")
     inside = np.ascontiguousarray(as_mask(mask))
     edges, _ = relative_edges(as_voxel_size(voxel_size_um, mask))
-    if not (isinstance(neck, (int, float, np.number)) and math.isfinite(neck) and 0 < neck <= 1):
+    if not (isinstance(neck, numbers.Real) and math.isfinite(neck) and 0 < neck <= 1):
         raise ValueError(f"neck is {neck!r}; it must be above 0 and at most 1")
     if not inside.any():
         return np.zeros(inside.shape, np.uint32)

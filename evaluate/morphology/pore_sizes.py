@@ -221,10 +221,13 @@ def _body_counts(mask: Any, edges: tuple[float, float, float]) -> tuple[np.ndarr
 
 
 def _edges(bins: int | Sequence[float], diameters: np.ndarray) -> np.ndarray:
-    if np.ndim(bins) == 0:
+    try:
+        limits = np.asarray(bins, dtype=np.float64)
+    except (TypeError, ValueError):
+        limits = np.empty(0)
+    if limits.ndim == 0:
         count = as_whole_number(bins, "bins", low=1, high=MOST_BINS)
         return np.linspace(0, diameters[-1], count + 1)
-    limits = np.asarray(bins, dtype=np.float64)
     if limits.ndim != 1 or len(limits) < 2 or not np.isfinite(limits).all() or (np.diff(limits) <= 0).any():
         raise ValueError(f"bins is {bins!r}; give a whole number, or two or more edges in ascending order")
     if limits[0] >= diameters[0] or limits[-1] < diameters[-1]:

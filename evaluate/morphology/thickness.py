@@ -169,6 +169,8 @@ def _squared_distance(inside: np.ndarray, edges: Edges) -> np.ndarray:
     import numba
 
     threads = numba.get_num_threads()
+    # edt refuses read-only memory, such as a mapped file's, though it writes nothing.
+    inside = np.require(inside, requirements=["C", "W"])
     return edt.edtsq(inside, anisotropy=edges, black_border=False, parallel=threads)
 
 

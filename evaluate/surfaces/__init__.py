@@ -2,7 +2,7 @@
 
 from evaluate.surfaces.distances import chamfer, hausdorff
 from evaluate.surfaces.mesh import Mesh
-from evaluate.surfaces.mesh_comparison import MeshScores, mesh_scores
+from evaluate.surfaces.mesh_comparison import MeshScores, MeshTruth, mesh_scores, mesh_truth
 from evaluate.surfaces.reconstruction import METHODS, reconstruct
 from evaluate.surfaces.topology import MeshTopology, mesh_topology
 
@@ -11,9 +11,11 @@ __all__ = [
     "Mesh",
     "MeshScores",
     "MeshTopology",
+    "MeshTruth",
     "chamfer",
     "hausdorff",
     "mesh_scores",
     "mesh_topology",
+    "mesh_truth",
     "reconstruct",
 ]

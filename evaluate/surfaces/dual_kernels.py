@@ -119,7 +119,8 @@ def _cell_beside(low, b, c, turn, cell):
 def _gradient(field, point, spacing, kink, gradient):
     """Slope at a point of the lattice: the central difference, or at a kink that of the flatter side.
 
-    There an edge of the surface is near, beyond which the field belongs to another face.
+    There an edge of the surface is near, beyond which the field belongs to another face. On a ridge, with slopes of
+    opposite sign, the slope is 0: neither side comes first.
     """
     here = field[point[0], point[1], point[2]]
     for axis in range(3):
@@ -131,7 +132,8 @@ def _gradient(field, point, spacing, kink, gradient):
         forth = (field[point[0], point[1], point[2]] - here) / spacing[axis]
         point[axis] = at
         if abs(back - forth) > kink:
-            gradient[axis] = back if abs(back) < abs(forth) else forth
+            flatter = back if abs(back) < abs(forth) else forth
+            gradient[axis] = flatter if back * forth > 0 else 0.0
         else:
             gradient[axis] = (back + forth) / 2
 

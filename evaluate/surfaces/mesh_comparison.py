@@ -8,12 +8,12 @@ import numpy as np
 
 from evaluate.accepted_input import as_voxel_size
 from evaluate.morphology import minkowski
-from evaluate.surfaces.distances import three_distances
+from evaluate.surfaces.distances import SearchedMesh, three_distances
 from evaluate.surfaces.mesh import Mesh
 from evaluate.surfaces.reconstruction import reconstruct
 from evaluate.surfaces.topology import MeshTopology, mesh_topology
 
-__all__ = ["MeshScores", "mesh_scores"]
+__all__ = ["MeshScores", "MeshTruth", "mesh_scores", "mesh_truth"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,50 @@ class MeshScores:
     unit: str
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeshTruth:
+    """What meshes are scored against; made by `mesh_truth`. Lengths are in `unit`.
+
+    Attributes
+    ----------
+    surface : SearchedMesh
+        The true surface, for the distances.
+    volume, area : float
+        That it encloses, and that it has.
+    window_volume : float or None
+        Of the labels' window; None if the truth is a mesh.
+    of_pore : bool
+        Whether it is the surface of the pore.
+    unit : str
+        ``"um"`` or ``"voxel"``; ``"that of the meshes"`` if the truth is a mesh.
+    """
+
+    surface: SearchedMesh
+    volume: float
+    area: float
+    window_volume: float | None
+    of_pore: bool
+    unit: str
+
+
+def mesh_truth(truth: Any, *, phase: int | None = None, voxel_size_um: Sequence[float] | None = None) -> MeshTruth:
+    """Prepare a truth once for the scores of many meshes; arguments, errors and conventions as in `mesh_scores`."""
+    if isinstance(truth, Mesh):
+        if phase is not None or voxel_size_um is not None:
+            raise ValueError("truth is a mesh, which has neither phase nor voxel size; leave them out")
+        volume = _enclosed(truth, mesh_topology(truth))
+        if volume is None or not volume > 0:
+            raise ValueError("the true mesh is open or its faces point inward, so that it encloses no volume; mend it")
+        return MeshTruth(SearchedMesh(truth), volume, truth.area, None, False, "that of the meshes")
+    surface = reconstruct(truth, "voxel", phase=phase, voxel_size_um=voxel_size_um)
+    labels, spacing = np.asarray(truth), as_voxel_size(voxel_size_um, truth)
+    inside = labels != 0 if phase is None else labels == phase
+    found = minkowski(inside, voxel_size_um=spacing, boundary="closed")
+    return MeshTruth(
+        SearchedMesh(surface), found.volume, found.surface, found.window_volume, phase == 0, found.unit
+    )  # fmt: skip
+
+
 def mesh_scores(
     mesh: Mesh,
     truth: Any,
@@ -73,8 +117,9 @@ def mesh_scores(
     ----------
     mesh : Mesh
         In the coordinates of `reconstruct`.
-    truth : array_like of shape (Z, Y, X), or Mesh
-        Labels (a mask, a `volume.Volume`, a structure) that span the window, or a closed mesh.
+    truth : array_like of shape (Z, Y, X), Mesh or MeshTruth
+        Labels (a mask, a `volume.Volume`, a structure) that span the window, a closed mesh, or either of them prepared
+        by `mesh_truth`.
     phase : int, optional
         The label whose surface is meant; by default the solid, all that is not 0. Only with labels.
     voxel_size_um : sequence of three floats, optional
@@ -102,37 +147,29 @@ def mesh_scores(
     a ratio near 3/2 and marching cubes near 1.09 on round objects.
     Where the object meets the border of the window, the surface that closes it counts in both.
     """
-    if isinstance(truth, Mesh):
-        if phase is not None or voxel_size_um is not None:
-            raise ValueError("truth is a mesh, which has neither phase nor voxel size; leave them out")
-        surface, volume = truth, _enclosed(truth, mesh_topology(truth))
-        area, window, unit = truth.area, None, "that of the meshes"
-        if volume is None or not volume > 0:
-            raise ValueError("the true mesh is open or its faces point inward, so that it encloses no volume; mend it")
-    else:
-        surface = reconstruct(truth, "voxel", phase=phase, voxel_size_um=voxel_size_um)
-        labels, spacing = np.asarray(truth), as_voxel_size(voxel_size_um, truth)
-        inside = labels != 0 if phase is None else labels == phase
-        measured = minkowski(inside, voxel_size_um=spacing, boundary="closed")
-        volume, area, window, unit = measured.volume, measured.surface, measured.window_volume, measured.unit
+    if isinstance(truth, MeshTruth) and (phase is not None or voxel_size_um is not None):
+        raise ValueError("truth has been prepared with its phase and voxel size; leave them out")
+    true = truth if isinstance(truth, MeshTruth) else mesh_truth(truth, phase=phase, voxel_size_um=voxel_size_um)
     topology = mesh_topology(mesh)
-    own = _enclosed(mesh, topology)
-    fraction = None if own is None or window is None else own / window
-    error = None if fraction is None or window is None else fraction - volume / window
-    of_pore = phase == 0
-    on_average, at_worst, for_most = three_distances(mesh, surface, n_points=n_points, rng=rng)
+    own, window = _enclosed(mesh, topology), true.window_volume
+    porosity = error = None
+    if own is not None and window is not None:
+        # A mesh of the solid leaves the pore.
+        porosity = own / window if true.of_pore else 1 - own / window
+        error = (own - true.volume) / window * (1 if true.of_pore else -1)
+    on_average, at_worst, for_most = three_distances(mesh, true.surface, n_points=n_points, rng=rng)
     return MeshScores(
         chamfer=on_average,
         hausdorff=at_worst,
         hausdorff95=for_most,
         volume=own,
-        volume_ratio=None if own is None else own / volume,
+        volume_ratio=None if own is None else own / true.volume,
         area=mesh.area,
-        area_ratio=mesh.area / area,
-        porosity=fraction if fraction is None or of_pore else 1 - fraction,
-        porosity_error=error if error is None or of_pore else -error,
+        area_ratio=mesh.area / true.area,
+        porosity=porosity,
+        porosity_error=error,
         topology=topology,
-        unit=unit,
+        unit=true.unit,
     )
 
 

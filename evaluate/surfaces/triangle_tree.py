@@ -1,9 +1,11 @@
 """Exact distances from points to many triangles, by a tree of boxes; compiled."""
 
+import dataclasses
+
 import numba
 import numpy as np
 
-__all__ = ["distances_to_triangles", "order_along_curve"]
+__all__ = ["TriangleTree", "order_along_curve"]
 
 PER_LEAF = 4
 # Bits of a Morton code along each axis; three of them fit into 63.
@@ -15,38 +17,55 @@ PER_PART = 256
 TINY = 1e-300
 
 
-def distances_to_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Return the distance of each point to the nearest triangle.
+@dataclasses.dataclass(frozen=True, eq=False)
+class TriangleTree:
+    """Triangles sorted along a Morton curve through their first corners, and a tree of boxes over that order [1]_.
 
-    Parameters
+    Attributes
     ----------
-    points : ndarray of float, shape (N, 3)
     corners : ndarray of float, shape (F, 3, 3)
         Triangle, corner, component; at least one. Those without area count as the segments or points they are.
-
-    Returns
-    -------
-    ndarray of float, shape (N,)
-        Exact up to rounding; the order of the triangles and the number of threads do not matter.
-
-    Notes
-    -----
-    The triangles are sorted along a Morton curve through their first corners; a binary tree of bounding boxes over
-    that order [1]_ is searched nearest box first, for the points along the same curve.
+    boxes : ndarray of float, shape (N, 6)
+        Lowest and highest corner of each node of a full binary tree, root first.
 
     References
     ----------
     .. [1] T. Karras, Maximizing parallelism in the construction of BVHs, octrees, and k-d trees, High-Performance
        Graphics 2012.
     """
-    starts = corners[:, 0]
-    corners = corners[order_along_curve(starts, starts)]
-    boxes = np.empty((2 * _n_leaves(len(corners)) - 1, 6))
-    _fill_boxes(corners, boxes)
-    order = order_along_curve(points, starts)
-    distances = np.empty(len(points))
-    distances[order] = _nearest(points[order], corners, boxes)
-    return distances
+
+    corners: np.ndarray
+    boxes: np.ndarray
+
+    @classmethod
+    def build(cls, corners: np.ndarray) -> "TriangleTree":
+        """Return the tree of triangles in any order, shape (F, 3, 3)."""
+        starts = corners[:, 0]
+        corners = corners[order_along_curve(starts, starts)]
+        boxes = np.empty((2 * _n_leaves(len(corners)) - 1, 6))
+        _fill_boxes(corners, boxes)
+        return cls(corners, boxes)
+
+    def distances(self, points: np.ndarray) -> np.ndarray:
+        """Return the distance of each point to the nearest triangle.
+
+        Parameters
+        ----------
+        points : ndarray of float, shape (N, 3)
+
+        Returns
+        -------
+        ndarray of float, shape (N,)
+            Exact up to rounding; the order of the triangles and the number of threads do not matter.
+
+        Notes
+        -----
+        The tree is searched nearest box first, for the points along the same curve.
+        """
+        order = order_along_curve(points, self.corners[:, 0])
+        distances = np.empty(len(points))
+        distances[order] = _nearest(points[order], self.corners, self.boxes)
+        return distances
 
 
 def order_along_curve(points: np.ndarray, around: np.ndarray) -> np.ndarray:

@@ -1,39 +1,20 @@
 """Steady conduction through a voxel grid by conjugate gradients, preconditioned by multigrid."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from evaluate.transport import conduction_kernels as kernels
+from evaluate.transport.thread_shares import on_few_threads
 
 __all__ = ["Solution", "connected_through", "solve_conduction"]
 
 Spacing = tuple[float, float, float]
 # A grid with no more active voxels than this is solved directly.
 FEW = 400
-# Voxels for each thread.
-SHARE = 2**18
 # Edges of a block that are this much longer than its shortest one are not doubled: a weak coupling is smoothed last.
 LONG = 1.5
-
-
-def _on_few_threads(solve: Callable[..., "Solution"]) -> Callable[..., "Solution"]:
-    """Give each thread a share worth its start; the result does not depend on them."""
-
-    @functools.wraps(solve)
-    def with_few(labels: np.ndarray, *args: Any, **options: Any) -> "Solution":
-        before = numba.get_num_threads()
-        numba.set_num_threads(max(1, min(before, labels.size // SHARE)))
-        try:
-            return solve(labels, *args, **options)
-        finally:
-            numba.set_num_threads(before)
-
-    return with_few
 
 
 class Solution(NamedTuple):
@@ -106,7 +87,7 @@ def connected_through(conducts: np.ndarray, *, periodic: bool) -> tuple[np.ndarr
     return reached == 3, low, high
 
 
-@_on_few_threads
+@on_few_threads
 def solve_conduction(
     labels: np.ndarray,
     conductivities: np.ndarray,

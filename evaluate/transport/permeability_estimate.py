@@ -114,7 +114,7 @@ def kozeny_carman(
     0.0625
     """
     form = form or ("carman" if tortuosity is None else "tortuosity")
-    if form not in CONSTANTS:
+    if form not in tuple(CONSTANTS):
         raise ValueError(f"form is {form!r}; it must be one of {', '.join(map(repr, CONSTANTS))}")
     if (tortuosity is None) != (form == "carman"):
         needed = "takes no tortuosity: its constant holds one" if form == "carman" else "needs a tortuosity"

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -143,7 +144,7 @@ def confidence_interval(
 def _check(inside: np.ndarray, quantity: Any, level: Any, *, axis: Any, r_max: Any) -> None:
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity is {quantity!r}; it must be one of {', '.join(map(repr, QUANTITIES))}")
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+    if isinstance(level, bool) or not isinstance(level, numbers.Real) or not 0 < float(level) < 1:
         raise ValueError(f"level is {level!r}; it must be a number above 0 and below 1, such as 0.95")
     if (axis is None) == (quantity == "tortuosity"):
         needed = "wants axis=0, 1 or 2" if axis is None else "has no axis; leave it out"

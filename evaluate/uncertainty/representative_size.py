@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -86,7 +87,7 @@ class RepresentativeVolume:
         T. Kanit et al., Int. J. Solids Struct. 40 (2003) 3647, equations 28 to 30, there with 2 standard deviations.
         """
         count = as_whole_number(count, "count", low=1)
-        if not (isinstance(relative_error, (int, float)) and 0 < relative_error < math.inf):
+        if not (isinstance(relative_error, numbers.Real) and 0 < relative_error < math.inf):
             raise ValueError(f"relative_error is {relative_error!r}; it must be a number above 0")
         if self.mean[-1] == 0:
             raise ValueError("the mean is 0; no size has a relative error of it")
@@ -160,7 +161,7 @@ def representative_volume(
     array = as_labels(volume, "volume", ndim=(3,))
     edges = _accepted_sizes(sizes, min(array.shape))
     most = as_whole_number(most, "most", low=FEWEST)
-    if exponent is not None and not (isinstance(exponent, (int, float)) and 0 < exponent < math.inf):
+    if exponent is not None and not (isinstance(exponent, numbers.Real) and 0 < exponent < math.inf):
         raise ValueError(f"exponent is {exponent!r}; it must be a number above 0, or None to fit it")
     if exponent is None and len(edges) < 2:
         raise ValueError(f"sizes is {edges}; fitting the exponent takes two sizes at least")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def extrapolate_voxel_size(
     1.0
     """
     pairs = _accepted(values, voxel_sizes)
-    if not (isinstance(order, (int, float)) and 0 < order < math.inf):
+    if not (isinstance(order, numbers.Real) and 0 < order < math.inf):
         raise ValueError(f"order is {order!r}; it must be a number above 0")
     sizes, found = pairs
     limit, slope = _line(sizes[:2] ** order, found[:2])

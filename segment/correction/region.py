@@ -13,6 +13,8 @@ __all__ = ["Region", "RotationEstimate", "estimate_rotation", "find_region", "un
 
 SMALLEST_STACK = (1, 16, 16)
 # A surround has less than this share of the face's contrast.
+# Of the way from faces to pores: a margin within it of the faces shows material without pores.
+AS_BRIGHT = 0.25
 FLAT_SHARE = 0.25
 SMOOTHING_PX = 1.0
 NARROWEST_PX = 2
@@ -66,8 +68,8 @@ def find_region(stack: Any) -> Region:
     Notes
     -----
     The face has structure: over its rows and columns grey values spread. Rows at the border whose values spread less
-    than a quarter as much as the middle's, two or more of them in all slices, are surroundings; so are columns, and
-    empty slices at the beginning and end.
+    than a quarter as much as the middle's, two or more of them in all slices, are surroundings, unless they are as
+    bright as the faces and so material without pores; so are columns, and empty slices at the beginning and end.
     """
     array = check_stack(stack, least=SMALLEST_STACK)
     spread = _spread(array)
@@ -75,6 +77,7 @@ def find_region(stack: Any) -> Region:
     # Measured over the rows of the face alone, lest dark rows hide the columns' structure, and the other way round.
     columns = _extent(_spread(array[:, rows])[1])
     rows = _extent(_spread(array[:, :, columns])[0])
+    rows, columns = (_with_bright_margins(array, part, axis) for axis, part in ((1, rows), (2, columns)))
     inside = array[:, rows, columns].astype(np.float32)
     slices = (
         _extent(inside.reshape(len(array), -1).std(axis=1), narrowest=1) if len(array) > 2 else slice(0, len(array))
@@ -108,6 +111,18 @@ def _extent(spread: np.ndarray, *, narrowest: int = NARROWEST_PX) -> slice:
     start, stop = int(lively[0]), int(lively[-1]) + 1
     start, stop = start if start >= narrowest else 0, stop if n - stop >= narrowest else n
     return slice(start, stop) if stop - start >= LEAST_FACE * n else slice(0, n)
+
+
+def _with_bright_margins(array: np.ndarray, part: slice, axis: int) -> slice:
+    """Return `part` with those flat margins added that are as bright as the faces: dense material, not surroundings."""
+    values = np.moveaxis(array[:: max(1, len(array) // 16)], axis, 0).astype(np.float32)
+    dark, face = np.percentile(values[part], [5, 75])
+    start, stop = part.start, part.stop
+    if start > 0 and values[:start].mean() > face - AS_BRIGHT * (face - dark):
+        start = 0
+    if stop < len(values) and values[stop:].mean() > face - AS_BRIGHT * (face - dark):
+        stop = len(values)
+    return slice(start, stop)
 
 
 @dataclasses.dataclass(frozen=True)

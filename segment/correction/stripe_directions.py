@@ -15,8 +15,11 @@ MOST_ANGLE_DEG = 12.0
 FREQUENCIES = np.linspace(0.03, 0.3, 28)
 
 
-def directions(view: StripedFaces) -> tuple[np.ndarray, np.ndarray]:
-    """Return the spectral density of the faces' deviations along each direction across possible stripes."""
+def directions(view: StripedFaces, stripes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spectral density of the faces' deviations along each direction across possible stripes.
+
+    Stripes that are known already, of the whole view, are taken off.
+    """
     count = min(len(view.array), MOST_SLICES)
     slices = np.unique(np.linspace(0, len(view.array) - 1, count).round().astype(int))
     ny, nx = view.array.shape[1:]
@@ -24,7 +27,10 @@ def directions(view: StripedFaces) -> tuple[np.ndarray, np.ndarray]:
     shape, weight = (2 * ny, 2 * nx), 0.0
     power = np.zeros(shape)
     for z in slices:
-        rest, seen = view.residual([z])
+        known = None if stripes is None else stripes[z : z + 1]
+        rest, seen = view.residual([z], 0.0, known)
+        if known is not None:
+            rest = rest - known * seen
         power += np.abs(np.fft.fft2(rest[0] * window, shape)) ** 2
         weight += float((seen[0] * window**2).sum())
     angles = np.arange(-89.5, 90)

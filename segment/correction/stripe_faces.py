@@ -18,6 +18,7 @@ GAP_PX = 9
 PORE_PX = 8.0
 RIM_PX = 1.0
 LEAST_SHARE_OF_FACES = 0.3
+MOST_STRICT = 0.75
 LEAST_FIELD = -0.8
 BROAD_PX, FLATTEST = 1.7, 0.3
 BLOB_PX, BLOB_SCORE, LEAST_BLOB = 3.0, 6.0, 0.08
@@ -187,7 +188,7 @@ def _surely_face(smooth: np.ndarray, splits: list[float]) -> float:
     """Return the grey value above which most pixels are faces, not pores that show bright things behind.
 
     The faces' grey values are taken to lie evenly about the most frequent one; what there is beyond that below it are
-    pores.
+    pores, but for faces under dark stripes: at least the upper half of the way from pores to faces is trusted.
     """
     if not splits:
         return -math.inf
@@ -197,7 +198,9 @@ def _surely_face(smooth: np.ndarray, splits: list[float]) -> float:
     darkest_phase = (centres > splits[0]) & (centres < (splits[1] if len(splits) > 1 else math.inf))
     peak = centres[np.argmax(np.where(darkest_phase, counts, 0))]
     faces = np.interp(2 * peak - centres, centres, counts)
-    doubtful = centres[(centres < peak) & (faces < LEAST_SHARE_OF_FACES * counts)]
+    doubtful = centres[
+        (centres < splits[0] + MOST_STRICT * (peak - splits[0])) & (faces < LEAST_SHARE_OF_FACES * counts)
+    ]
     return max(splits[0], float(doubtful.max(initial=-math.inf)))
 
 

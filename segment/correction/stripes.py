@@ -111,10 +111,11 @@ def _learn(view: StripedFaces, slope: float, law: StripeLaw) -> StripeLaw:
     found behind the last guess of the other.
     """
     core = view.middle().part(view.slices)
-    slices, noise = range(len(core.array)), law.noise
+    slices = range(len(core.array))
     guess = stripes_from_steps(core.array, slope)
     for _ in range(ROUNDS):
         core.learn_levels(guess)
+        noise = best_angle(*directions(core, guess))[2]
         law = StripeLaw.of(*core.residual(slices, slope, guess), noise) or law
         guess = _field(core, slices, slope, law, guess)
     view.take_levels(core)

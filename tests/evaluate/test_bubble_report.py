@@ -189,6 +189,93 @@ def test_area_of_a_tilted_membrane_is_not_that_of_its_steps(degrees):
     assert only(report)["contact_area"] == pytest.approx(0.4 * area, rel=0.05)
 
 
+@pytest.mark.parametrize("thickness", [1, 3])
+@pytest.mark.parametrize("height", [1, 24])
+def test_gasket_round_a_flat_membrane_does_not_change_its_area(thickness, height):
+    labels = np.zeros((24, 40, 40), np.uint8)
+    labels[10 : 10 + height, :8] = labels[10 : 10 + height, -8:] = GASKET
+    labels[10 : 10 + thickness, 8:-8] = MEMBRANE
+    labels[10 : 10 + thickness, :8] = labels[10 : 10 + thickness, -8:] = GASKET
+    labels[10 + thickness : 16, 8:20, 5:15] = BUBBLE
+    report = bubble_report(labels)
+    assert report.upper.membrane_area == pytest.approx(24 * 40, rel=1e-12)
+    assert report.upper.blocked_fraction == pytest.approx(120 / 960, rel=1e-12)
+    assert report.lower.blocked_fraction == 0
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 3, 6])
+def test_hole_in_a_flat_membrane_is_rounded_off_at_its_rim_alone(thickness):
+    labels = np.zeros((40, 60, 60), np.uint8)
+    membrane = labels[18 : 18 + thickness]
+    membrane[:] = MEMBRANE
+    membrane[:, 26:34, 26:34] = ELECTROLYTE
+    labels[18 + thickness : 24 + thickness, 15:45, 15:45] = BUBBLE
+    report = bubble_report(labels)
+    # The rim is 32 long; of the walls of the hole the upper half belongs to the upper electrode.
+    assert 60 * 60 - 64 - 1.5 * 32 <= report.upper.membrane_area <= report.upper.membrane_faces
+    assert report.upper.membrane_faces == 60 * 60 - 64 + 32 * -(-thickness // 2)
+    assert report.upper.blocked_area == pytest.approx(30 * 30 - 64, abs=32 * 0.5)
+
+
+def test_bubble_through_a_hole_is_one_and_blocks_both_sides():
+    labels = cell((20, 20, 20), 9, 12)
+    labels[5:17, 8:12, 8:12] = BUBBLE
+    report = bubble_report(labels)
+    found = only(report)
+    assert (found["voxels"], found["body"], found["side"]) == (12 * 16, 1, "upper")
+    # Four walls, 4 by 3: below the middle 1, above it 2 of the 3 layers.
+    assert found["contact_faces"] == 48
+    assert (report.lower.blocked_faces, report.upper.blocked_faces) == (16, 32)
+    assert (report.lower.n_bubbles, report.upper.n_bubbles, report.whole.n_bubbles) == (0, 1, 1)
+    # The gas itself is shared between the electrodes at the membrane's middle.
+    assert (report.lower.gas_volume, report.upper.gas_volume) == (5 * 16, 7 * 16)
+    assert report.whole.kept_volume == 12 * 16
+
+
+@pytest.mark.parametrize(("corner", "distance"), [((12, 20), 0), ((12, 21), 1), ((13, 21), np.sqrt(2))])
+def test_gas_that_meets_the_membrane_at_an_edge_alone_is_near_but_blocks_nothing(corner, distance):
+    labels = np.zeros((24, 40, 20), np.uint8)
+    labels[9:12, :20] = MEMBRANE
+    z, y = corner
+    labels[z : z + 4, y : y + 4, 5:9] = BUBBLE
+    report = bubble_report(labels)
+    found = only(report)
+    assert (found["contact_faces"], found["contact_area"], found["touches_membrane"]) == (0, 0, False)
+    assert found["membrane_distance"] == pytest.approx(distance)
+    assert report.upper.blocked_fraction == 0
+
+
+@pytest.mark.parametrize(("first", "side"), [(0, "upper"), (17, "lower")])
+def test_membrane_on_the_border_leaves_one_electrode(first, side):
+    labels = cell((20, 20, 20), first, first + 3)
+    labels[(3 if first == 0 else 11) : (9 if first == 0 else 17), 5:10, 5:10] = BUBBLE
+    report = bubble_report(labels)
+    own, other = (report.upper, report.lower) if side == "upper" else (report.lower, report.upper)
+    assert only(report)["side"] == side
+    assert (own.n_bubbles, own.blocked_fraction, own.gas_fraction) == (1, 25 / 400, 150 / 6800)
+    # There is no membrane's surface on the other side, so that a share of it is not defined.
+    assert (other.electrode_volume, other.gas_fraction, other.blocked_fraction) == (0, 0, None)
+
+
+def test_labels_of_any_kind_and_memory_give_the_same_report(redox, redox_report):
+    turned = np.asfortranarray(redox.labels[::-1])[::-1]
+    for labels in (turned, redox.labels.astype(np.uint64), redox.labels.astype(np.float64)):
+        report = bubble_report(labels, bubble=np.uint8(1), membrane=np.int64(2), axis=np.int32(0))
+        assert report.whole == redox_report.whole
+        np.testing.assert_array_equal(report.bubbles["contact_area"], redox_report.bubbles["contact_area"])
+
+
+def test_a_thousand_bubbles_are_counted_one_by_one():
+    labels = cell((56, 60, 60), 26, 28)
+    lattice = np.arange(60) % 5 < 3
+    for first in (*range(1, 22, 5), *range(29, 50, 5)):
+        labels[first : first + 3][:, lattice[:, None] & lattice] = BUBBLE
+    report = bubble_report(labels)
+    assert report.n_bubbles == len(report.bubbles["id"]) == 10 * 144
+    assert (report.lower.n_bubbles, report.upper.n_bubbles) == (5 * 144, 5 * 144)
+    assert np.all(report.bubbles["voxels"] == 27)
+
+
 def test_each_bubble_of_a_cell_is_found_as_it_was_made(redox, redox_report):
     truth, table = redox.truth["bubbles"], redox_report.bubbles
     assert redox_report.n_bubbles == len(table["id"]) == len(truth)
@@ -502,6 +589,16 @@ def test_volume_of_one_slice_or_one_voxel_is_measured():
     assert only(bubble_report(np.ones((1, 1, 1), np.uint8)))["voxels"] == 1
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_cell_of_a_single_row_of_voxels_is_measured(axis):
+    """Such rows crash cc3d 4.1.1 with 26 neighbours."""
+    row = np.array([BUBBLE, ELECTROLYTE, MEMBRANE, ELECTROLYTE, MEMBRANE, BUBBLE, ELECTROLYTE, BUBBLE], np.uint8)
+    report = bubble_report(np.moveaxis(row[:, None, None], 0, axis), axis=axis)
+    assert list(report.bubbles["voxels"]) == [1, 1, 1]
+    assert list(report.bubbles["contact_faces"]) == [0, 1, 0]
+    assert list(report.bubbles["side"]) == ["lower", "upper", "upper"]
+
+
 def test_all_gas_is_one_bubble():
     found = only(bubble_report(np.ones((6, 7, 8), np.uint8)))
     assert (found["voxels"], found["solidity"], found["touches_border"]) == (6 * 7 * 8, 1, True)
@@ -553,6 +650,8 @@ LABELS = cell((6, 6, 6), 2, 4)
         (LABELS, {"walls": "some"}, "walls is 'some'; it must be one of 'ends', 'all', 'none'"),
         (LABELS, {"voxel_size_um": (1, 1, 0)}, "the three edge lengths must be positive and finite"),
         (LABELS, {"voxel_size_um": (1, 1, 1000)}, "edges more than 100 : 1 apart"),
+        (LABELS, {"walls": ["ends"]}, r"walls is \['ends'\]"),
+        (LABELS, {"split_touching": "no"}, "split_touching is 'no'; give True or False"),
         (LABELS, {"split_neck": 0}, "split_neck is 0; give a share above 0"),
         (LABELS, {"split_neck": float("nan")}, "split_neck is nan; give a number from 0 to 1"),
         (LABELS, {"minimum_solidity": 1.2}, "minimum_solidity is 1.2; give a number from 0 to 1"),

@@ -119,7 +119,7 @@ def test_channel_dead_end_and_closed_pore_are_told_apart():
 def test_blocks_give_the_clusters_of_the_whole(level, width, connectivity, monkeypatch):
     dask_array = pytest.importorskip("dask.array")
     monkeypatch.setattr(connected_parts, "BLOCK_EDGE", 9)
-    mask = noise(seed=1, level=level, width=width)
+    mask = noise((17, 20, 23), seed=1, level=level, width=width)
     whole = clusters(mask, connectivity=connectivity)
     out = np.zeros(mask.shape, np.uint32)
     parts = clusters(dask_array.from_array(mask, chunks=8), connectivity=connectivity, out=out)
@@ -128,7 +128,7 @@ def test_blocks_give_the_clusters_of_the_whole(level, width, connectivity, monke
     assert same_in(parts, whole)
 
 
-@pytest.mark.parametrize("edge", [2, 5])
+@pytest.mark.parametrize("edge", [3, 5])
 def test_serpentine_through_many_blocks_is_one_cluster(edge, monkeypatch):
     dask_array = pytest.importorskip("dask.array")
     monkeypatch.setattr(connected_parts, "BLOCK_EDGE", edge)
@@ -214,3 +214,10 @@ def test_lazy_arrays_are_refused_alike():
 def test_axes_that_are_not_there_are_refused(axis):
     with pytest.raises(ValueError, match="axis"):
         percolating_part(np.ones((3, 3, 3), bool), axis=axis)
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 1, 1), (1, 3, 1)])
+def test_voxels_apart_in_a_single_row_are_two_clusters(shape, connectivity):
+    row = np.array([1, 0, 1], bool).reshape(shape)
+    assert clusters(row, connectivity=connectivity).number == 2

@@ -10,7 +10,7 @@ from evaluate.transport import tortuosity
 from evaluate.uncertainty import confidence_interval
 from evaluate.uncertainty.mean_of_a_field import error_of_mean
 
-DRAWS = 48
+DRAWS = 32
 
 
 def draw(seed, *, side, sigma, fraction):
@@ -28,19 +28,19 @@ def least_coverage(draws, nominal=0.95):
     return nominal - 3 * np.sqrt(nominal * (1 - nominal) / draws)
 
 
-@pytest.mark.parametrize(("side", "sigma", "fraction"), [(48, 2, 0.5), (48, 3, 0.3)])
+@pytest.mark.parametrize(("side", "sigma", "fraction"), [(32, 2, 0.5), (40, 3, 0.3)])
 def test_porosity_is_covered_as_often_as_promised(side, sigma, fraction):
     found = [confidence_interval(draw(k, side=side, sigma=sigma, fraction=fraction)) for k in range(DRAWS)]
     covered = np.mean([interval.low < fraction < interval.high for interval in found])
     assert covered >= least_coverage(DRAWS)
-    # The standard errors match the scatter: that of 48 draws is known to 10 %, and the estimate itself is rough.
+    # The standard errors match the scatter: that of 32 draws is known to 13 %, and the estimate itself is rough.
     scatter = np.std([interval.value for interval in found], ddof=1)
     expected = np.sqrt(np.mean([interval.standard_error**2 for interval in found]))
     assert 0.7 < expected / scatter < 1.4
 
 
 def test_surface_is_covered_as_often_as_promised():
-    draws = 32
+    draws = 20
     found = [confidence_interval(draw(k, side=32, sigma=2, fraction=0.4), "specific_surface") for k in range(draws)]
     values = np.array([interval.value for interval in found])
     covered = np.mean([interval.low < values.mean() < interval.high for interval in found])
@@ -48,8 +48,8 @@ def test_surface_is_covered_as_often_as_promised():
 
 
 def test_band_of_s2_covers_each_distance_as_often_as_promised():
-    draws = 32
-    found = [confidence_interval(draw(k, side=40, sigma=2, fraction=0.4), "two_point", r_max=6) for k in range(draws)]
+    draws = 20
+    found = [confidence_interval(draw(k, side=32, sigma=2, fraction=0.4), "two_point", r_max=6) for k in range(draws)]
     truth = np.mean([band.value for band in found], axis=0)
     covered = np.mean([(band.low < truth) & (truth < band.high) for band in found], axis=0)
     assert np.all(covered >= least_coverage(draws))
@@ -57,7 +57,7 @@ def test_band_of_s2_covers_each_distance_as_often_as_promised():
 
 def test_tortuosity_is_covered_most_of_the_time():
     """Eight blocks that touch know less than eight volumes: a few per cent below the nominal coverage are allowed."""
-    draws = 32
+    draws = 20
     found = [confidence_interval(draw(k, side=32, sigma=2, fraction=0.6), "tortuosity", axis=0) for k in range(draws)]
     truth = np.mean([interval.value for interval in found])
     covered = np.mean([interval.low < truth < interval.high for interval in found])
@@ -95,6 +95,12 @@ def test_interval_contains_the_value_and_grows_with_the_level():
     for quantity, options in (("porosity", {}), ("specific_surface", {}), ("tortuosity", {"axis": 2})):
         wide, narrow = (confidence_interval(mask, quantity, level=level, **options) for level in (0.99, 0.5))
         assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+
+
+def test_numbers_of_numpy_are_numbers():
+    mask = draw(1, side=32, sigma=2, fraction=0.5)
+    one, other = confidence_interval(mask, level=np.float32(0.5)), confidence_interval(mask, level=0.5)
+    assert (one.low, one.high) == (other.low, other.high)
 
 
 def test_porosity_and_complement_are_equally_uncertain():

@@ -86,6 +86,7 @@ def test_volume_gives_what_its_numbers_give():
         ((0.5, 1.0), {"form": "utile_pore"}, "needs a tortuosity"),
         ((0.5, 1.0, 2.0), {"form": "carman"}, "takes no tortuosity"),
         ((0.5, 1.0), {"form": "kozeny"}, "form is 'kozeny'"),
+        ((0.5, 1.0), {"form": ["carman"]}, "form is ..carman"),
         ((0.5, 1.0), {"constant": -1}, "constant is -1.0"),
         ((0.5, 1.0), {"unit": "mm"}, "unit is 'mm'"),
     ],

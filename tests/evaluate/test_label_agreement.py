@@ -91,6 +91,21 @@ def test_highest_uint8_label_does_not_overflow():
     assert scores.confusion[255][255] == 2
 
 
+@pytest.mark.parametrize("kind", [np.uint64, np.int64, np.uint8, np.float32, np.float64])
+def test_scores_do_not_depend_on_the_kind_of_numbers_nor_on_the_memory(kind):
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.integers(0, 3, (2, 4, 5, 6))
+    turned = np.asfortranarray(prediction.astype(kind)[::-1])[::-1]
+    assert agreement(turned, truth.astype(kind), n_phases=3) == agreement(prediction, truth, n_phases=3)
+
+
+def test_mask_inverted_scores_nothing_and_inverted_twice_everything():
+    """Published tools invert the mask of the pore twice, or once in one of two places."""
+    pore = np.random.default_rng(0).random((4, 5, 6)) < 0.3
+    assert agreement(~pore, pore, n_phases=2).iou == (0, 0)
+    assert agreement(~~pore, pore, n_phases=2).iou == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("prediction", "truth", "n_phases", "message"),
     [

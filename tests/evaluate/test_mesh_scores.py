@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluate import Mesh, chamfer, hausdorff, minkowski, reconstruct
-from evaluate.surfaces import mesh_scores, mesh_topology
+from evaluate.surfaces import mesh_scores, mesh_topology, mesh_truth
 
 TETRAHEDRON = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
 FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
@@ -113,6 +113,18 @@ def test_parts_and_handles_are_counted_and_stray_vertices_are_not():
     for stray in (mesh, Mesh(np.vstack([mesh.vertices, [[0, 0, 0]]]), mesh.faces)):
         topology = mesh_topology(stray)
         assert (topology.components, topology.genus, topology.euler_number) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("phase", [None, 0, 1])
+def test_prepared_truth_gives_the_same_scores(phase):
+    mesh, size = reconstruct(body(), phase=phase, voxel_size_um=(0.3, 0.1, 0.2)), (0.3, 0.1, 0.2)
+    prepared = mesh_truth(body(), phase=phase, voxel_size_um=size)
+    expected = mesh_scores(mesh, body(), phase=phase, voxel_size_um=size, n_points=300)
+    # Searched twice: what is kept of the first search does not disturb the second.
+    for _ in range(2):
+        assert mesh_scores(mesh, prepared, n_points=300) == expected
+    with pytest.raises(ValueError, match="has been prepared with its phase and voxel size; leave them out"):
+        mesh_scores(mesh, prepared, phase=1)
 
 
 @pytest.mark.parametrize(

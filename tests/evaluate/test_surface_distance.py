@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluate import Mesh, chamfer, hausdorff, reconstruct
-from evaluate.surfaces.triangle_tree import distances_to_triangles
+from evaluate.surfaces.triangle_tree import TriangleTree
 
 SQUARE = np.array([[0, 0, 0], [0, 10, 0], [0, 10, 10], [0, 0, 10]], float)
 
@@ -99,7 +99,7 @@ def test_distance_to_a_triangle_equals_a_dense_search():
     rng = np.random.default_rng(0)
     triangles, points = rng.normal(size=(20, 3, 3)), 2 * rng.normal(size=(20, 3))
     for point, corners in zip(points, triangles, strict=True):
-        assert distances_to_triangles(point[None], corners[None])[0] == pytest.approx(
+        assert TriangleTree.build(corners[None]).distances(point[None])[0] == pytest.approx(
             dense_distance(point, corners), abs=0.02
         )
 
@@ -111,8 +111,8 @@ def test_tree_finds_the_nearest_of_any_number_of_triangles_of_any_size(count):
     sizes = 10 ** rng.uniform(-3, 1, (count, 1, 1))
     triangles = 5 * rng.normal(size=(count, 1, 3)) + sizes * rng.normal(size=(count, 3, 3))
     points = 8 * rng.normal(size=(50, 3))
-    one_by_one = np.min([distances_to_triangles(points, triangle[None]) for triangle in triangles], axis=0)
-    np.testing.assert_allclose(distances_to_triangles(points, triangles), one_by_one, rtol=1e-12)
+    one_by_one = np.min([TriangleTree.build(triangle[None]).distances(points) for triangle in triangles], axis=0)
+    np.testing.assert_allclose(TriangleTree.build(triangles).distances(points), one_by_one, rtol=1e-12)
 
 
 def test_point_sets_of_any_kind_are_compared_as_a_search_over_all_pairs_does():
@@ -133,16 +133,16 @@ def test_distances_do_not_depend_on_the_number_of_threads():
     threads = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        alone = distances_to_triangles(points, triangles)
+        alone = TriangleTree.build(triangles).distances(points)
     finally:
         numba.set_num_threads(threads)
-    np.testing.assert_array_equal(distances_to_triangles(points, triangles), alone)
+    np.testing.assert_array_equal(TriangleTree.build(triangles).distances(points), alone)
 
 
 def test_triangles_shrunk_to_a_segment_or_a_point_are_still_there():
     segment, point = np.array([[0.0, 0, 0], [0, 0, 4], [0, 0, 2]]), np.ones((3, 3))
-    assert distances_to_triangles(np.array([[3.0, 0, 3]]), segment[None])[0] == pytest.approx(3)
-    assert distances_to_triangles(np.array([[1.0, 1, 6]]), point[None])[0] == pytest.approx(5)
+    assert TriangleTree.build(segment[None]).distances(np.array([[3.0, 0, 3]]))[0] == pytest.approx(3)
+    assert TriangleTree.build(point[None]).distances(np.array([[1.0, 1, 6]]))[0] == pytest.approx(5)
 
 
 def test_needle_thin_meshes_are_measured_in_bounded_work():
@@ -165,7 +165,10 @@ def test_degenerate_faces_do_not_disturb():
         (np.full((4, 3), np.inf), "NaN"),
         (Mesh(np.zeros((3, 3)), [[0, 1, 2]]), "no area"),
         (Mesh(np.zeros((3, 3)), np.zeros((0, 3), int)), "no area"),
-        ("a sphere", "points are accepted"),
+        (Mesh(1e200 * SQUARE, [[0, 1, 2]]), "no area that can be computed"),
+        ("a sphere", "points, real numbers, are accepted"),
+        (np.ones((4, 3)) * 1j, "real numbers"),
+        ([[0, 0, 0], [1, 1]], "real numbers"),
     ],
 )
 @pytest.mark.parametrize("distance", [chamfer, hausdorff])
@@ -176,7 +179,36 @@ def test_what_is_neither_mesh_nor_points_is_refused(distance, a, message):
         distance(plane_points(0), a)
 
 
-@pytest.mark.parametrize(("percentile", "n_points"), [(0, 10), (101, 10), (float("nan"), 10), (100, 0)])
-def test_settings_out_of_range_are_refused(percentile, n_points):
-    with pytest.raises(ValueError, match="must be"):
-        hausdorff(plane_mesh(0), plane_mesh(1), percentile=percentile, n_points=n_points)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"percentile": 0}, "percentile is 0; it must be above 0 and at most 100"),
+        ({"percentile": 101}, "percentile is 101"),
+        ({"percentile": float("nan")}, "percentile is nan"),
+        ({"percentile": "95"}, "percentile is '95'"),
+        ({"n_points": 0}, "n_points is 0; it must be at least 1"),
+        ({"rng": -1}, "rng is -1; give a numpy.random.Generator or a whole number"),
+        ({"rng": "seed"}, "rng is 'seed'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        hausdorff(plane_mesh(0), plane_mesh(1), **settings)
+
+
+def test_points_are_drawn_over_the_whole_surface_not_taken_in_the_order_of_its_vertices():
+    """The published way compares the first vertices of each mesh, which all lie at one end."""
+    body = np.zeros((60, 12, 12), np.uint8)
+    body[5:55, 3:9, 3:9] = 1
+    longer = body.copy()
+    longer[55:58, 3:9, 3:9] = 1
+    a, b = reconstruct(body, "voxel"), reconstruct(longer, "voxel")
+    # Of the longer bar's surface, 3 · 24 of its sides lie 0 to 3 beyond the end (1.5 on average, or less to the rim),
+    # and the 36 of its end face 3 beyond.
+    assert hausdorff(a, b) == pytest.approx(3)
+    there = (36 * 3 + 72 * 1.5) / (2 * 36 + 53 * 24)
+    # The shorter bar's end face lies inside the longer bar: 0 to 3 from its sides, 1 on average (a pyramid).
+    back = 36 * 1 / (2 * 36 + 50 * 24)
+    assert chamfer(a, b, n_points=40_000) == pytest.approx((there + back) / 2, rel=0.05)
+    first = [mesh.vertices[:100] for mesh in (a, b)]
+    assert chamfer(*first) == 0

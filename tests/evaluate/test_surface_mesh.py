@@ -114,3 +114,16 @@ def test_what_has_no_surface_is_refused(volume, arguments, message):
 def test_mesh_that_makes_no_sense_is_refused(vertices, faces, message):
     with pytest.raises(ValueError, match=message):
         Mesh(vertices, faces)
+
+
+def test_area_and_volume_are_those_of_the_body_wherever_it_lies_and_turn_with_its_faces():
+    tetrahedron = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    for shift in (0, 1e6):
+        mesh = Mesh(tetrahedron + shift, faces)
+        assert mesh.volume == pytest.approx(1 / 6)
+        assert mesh.area == pytest.approx(3 / 2 + np.sqrt(3) / 2)
+        # A closed surface faces every way alike.
+        np.testing.assert_allclose(mesh.area_vectors.sum(axis=0), 0, atol=1e-9)
+        assert Mesh(mesh.vertices, faces[:, ::-1]).volume == pytest.approx(-1 / 6)
+    assert (Mesh(tetrahedron, faces[:0]).volume, Mesh(tetrahedron, faces[:0]).area) == (0, 0)

@@ -1,7 +1,6 @@
 """Labels to meshes on disk, a table of scores and a report."""
 
 import csv
-import importlib.util
 import io
 import struct
 import sys
@@ -13,7 +12,7 @@ import trimesh
 
 import volume
 from evaluate.surfaces import METHODS, mesh_scores, reconstruct
-from poreforge import mesh_pictures, reconstruction
+from poreforge import mesh_pictures
 from poreforge.mesh_pictures import draw_mesh
 from poreforge.reconstruction import COLUMNS, reconstruct_file, table_text, write_mesh
 from volume import Volume
@@ -40,6 +39,12 @@ def run(tmp_path):
     return workflow
 
 
+@pytest.fixture
+def without_pyvista(monkeypatch):
+    """As if it were not installed; it also takes longest."""
+    monkeypatch.setitem(sys.modules, "pyvista", None)
+
+
 def test_every_method_is_written_scored_and_reported(run, labels, strict_json, self_contained_page):
     summary, out = run(labels)
     names = {f"{method}.{suffix}" for method in METHODS for suffix in ("stl", "ply")}
@@ -60,6 +65,7 @@ def test_every_method_is_written_scored_and_reported(run, labels, strict_json, s
         assert method in "".join(page.text)
 
 
+@pytest.mark.usefixtures("without_pyvista")
 def test_voxels_are_nearest_to_themselves_and_the_hull_of_a_ball_is_not_far(run, labels):
     rows = run(labels)[0]["methods"]
     assert rows["voxel"]["chamfer"] == 0
@@ -80,6 +86,7 @@ def test_truth_of_its_own_is_what_is_scored_against(run, labels):
     assert page.count("<img") == 3
 
 
+@pytest.mark.usefixtures("without_pyvista")
 def test_truth_is_prepared_once_for_all_methods(run, labels, monkeypatch):
     from evaluate.surfaces import triangle_tree
 
@@ -96,9 +103,8 @@ def test_truth_is_prepared_once_for_all_methods(run, labels, monkeypatch):
     assert len(built) == len(METHODS) + 1
 
 
-def test_report_without_pyvista_says_what_is_missing(run, labels, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyvista", None)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+@pytest.mark.usefixtures("without_pyvista")
+def test_report_without_pyvista_says_what_is_missing(run, labels):
     page = (run(labels, method="voxel")[1] / "report.html").read_text(encoding="utf-8")
     assert "PyVista, which is not installed" in page
     assert page.count("<img") == 1
@@ -121,6 +127,7 @@ def test_pictures_show_the_mesh_where_it_is(labels, size):
 
 def test_of_a_large_mesh_the_near_corner_is_drawn(monkeypatch):
     monkeypatch.setattr(mesh_pictures, "LARGEST_SIDE", 10)
+    monkeypatch.setattr(mesh_pictures, "MOST_FACES", 1000)
     seen = []
     monkeypatch.setattr(
         mesh_pictures, "render", lambda scene, look: seen.append(scene) or np.zeros((4, 4, 3), np.uint8)
@@ -132,13 +139,16 @@ def test_of_a_large_mesh_the_near_corner_is_drawn(monkeypatch):
     # (x, y, z): of z the upper ten, of y the lower ten, of x all.
     np.testing.assert_array_equal(points.min(axis=0), (0, 0, 0))
     np.testing.assert_array_equal(points.max(axis=0), (8, 10, 10))
+    draw_mesh(reconstruct(body, "convex_hull"), Volume(body), "convex_hull")
+    # A hull has few faces and is drawn whole.
+    assert seen[1].size == (8, 14, 12)
     normals = seen[0].surfaces[0].normals
     top = points[:, 2] == 10
     np.testing.assert_array_equal(normals[top & (normals[:, 2] != 0)], np.array([[0, 0, 1]] * (2 * 3 * 80)))
 
 
-def test_the_truth_s_own_voxels_are_not_set_off_as_the_best(run, labels, monkeypatch):
-    monkeypatch.setattr(reconstruction, "draw_mesh", lambda mesh, labels, name: mesh_pictures.draw_cut(labels, name))
+@pytest.mark.usefixtures("without_pyvista")
+def test_the_truth_s_own_voxels_are_not_set_off_as_the_best(run, labels):
     for truth, best in ((None, False), (labels, True)):
         page = (run(labels, truth=truth)[1] / "report.html").read_text(encoding="utf-8")
         row = page[page.index(">voxel<", page.index("<table")) :].split("</tr>")[0]
@@ -162,6 +172,7 @@ def test_files_are_binary_and_in_x_y_z_and_outward_and_in_microns(run, labels, s
     assert mesh.is_watertight
 
 
+@pytest.mark.usefixtures("without_pyvista")
 def test_unit_is_named_and_voxel_size_of_the_command_wins(run, labels):
     assert run(labels, method="voxel")[0]["unit"] == "voxel"
     summary, out = run(labels, size=SIZE, method="marching_cubes", voxel_size_um=(1, 1, 1))
@@ -169,6 +180,7 @@ def test_unit_is_named_and_voxel_size_of_the_command_wins(run, labels):
     assert "lengths in µm" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("without_pyvista")
 def test_method_that_leaves_nothing_is_named_with_its_reason_and_the_others_go_on(run):
     speck = np.zeros((16, 16, 16), np.uint8)
     speck[7:9, 7:9, 7:9] = 1

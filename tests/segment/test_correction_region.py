@@ -37,6 +37,11 @@ def test_margin_on_one_side_alone_is_cropped_there_alone():
     assert abs(found.x.stop - 48) <= 1
 
 
+def test_material_without_pores_at_the_border_is_no_surroundings():
+    stack = framed((4, 60, 60), slice(0, 60), slice(0, 45), surround=0.85)
+    assert not find_region(stack).found
+
+
 def test_face_that_fills_the_picture_is_left_whole():
     stack = grain((4, 50, 70))
     found = find_region(stack)

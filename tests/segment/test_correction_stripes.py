@@ -3,6 +3,7 @@ import pytest
 from scipy import ndimage
 
 from segment.correction import estimate_stripes, stripe_spectrum, undo_stripes, wedge_filter
+from segment.correction.stripe_steps import stripes_from_steps
 
 SHAPE = (12, 160, 160)
 
@@ -52,6 +53,23 @@ def test_stripes_are_reduced_by_ten_decibel(clean, slope):
     assert reduction_db(stripy, undo_stripes(stripy, estimate.field), grey) > 10
     # The usual wedge takes more of the structure than of the stripes.
     assert reduction_db(stripy, wedge_filter(stripy, angle_deg=estimate.angle_deg), grey) < 3
+
+
+@pytest.mark.parametrize(("rms", "least_db"), [(0.08, 8.0), (0.16, 2.0)])
+def test_stripes_that_make_faces_as_dark_as_pores_are_still_reduced(clean, rms, least_db):
+    grey, face = clean
+    stripy = grey * (1 + np.maximum(curtains(face, rms=rms), -0.8))
+    estimate = estimate_stripes(stripy)
+    assert estimate.found
+    assert reduction_db(stripy, undo_stripes(stripy, estimate.field), grey) > least_db
+
+
+def test_steps_across_give_a_first_guess_whatever_lies_below(clean):
+    grey, _ = clean
+    stripes = np.broadcast_to(0.2 * np.sin(2 * np.pi * np.arange(SHAPE[2]) / 12), SHAPE)
+    guess = stripes_from_steps(grey * (1 + stripes), 0.0)
+    assert np.corrcoef(guess.ravel(), stripes.ravel())[0, 1] > 0.9
+    assert stripes_from_steps(grey, 0.0).std() < 0.2 * stripes.std()
 
 
 def test_the_share_of_the_stripes_seen_in_pores_is_found(clean):

@@ -64,6 +64,31 @@ def test_filled_pores_leave_the_structure_itself_to_tell_the_tilt():
     assert abs(found.tilt_deg - 60) < 2 * found.standard_error_deg
 
 
+@pytest.mark.parametrize("tilt_deg", [30, 52, 65])
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_squeezing_of_a_structure_alike_in_all_directions_is_its_cosine(tilt_deg, noise):
+    # Filled pores: nothing but the structure itself tells.
+    stack = camera_stack(tilt_deg, shape=(24, 180, 180), seed=1, shine=0.0, noise=noise)
+    found = sight(stack, slice_px=1.0).compression
+    assert abs(found.ratio - math.cos(math.radians(tilt_deg))) < 3 * found.standard_error + found.systematic
+    assert found.standard_error < 0.06
+
+
+def test_known_isotropy_narrows_the_error_of_the_tilt_in_a_drifting_stack():
+    stack = camera_stack(52, seed=1, path=walk(32, seed=1))
+    sighting = sight(stack, slice_px=1.0)
+    alone, together = (estimate_tilt(stack, sighting=sighting, anisotropy=value) for value in (None, 0.0))
+    assert together.standard_error_deg < alone.standard_error_deg
+    assert abs(together.tilt_deg - 52) < 3 * together.standard_error_deg
+
+
+@pytest.mark.parametrize("anisotropy", [-0.1, 1, math.nan, "0", True])
+def test_impossible_anisotropies_are_refused(still, anisotropy):
+    stack, sighting = still
+    with pytest.raises(ValueError, match="give a relative error from 0 to below 1"):
+        estimate_tilt(stack, sighting=sighting, anisotropy=anisotropy)
+
+
 def test_noise_claims_nothing():
     found = estimate_tilt(np.random.default_rng(0).random((12, 40, 40)))
     assert not found.found
