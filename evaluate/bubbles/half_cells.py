@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluate.accepted_input import LARGEST_LABEL, as_labels, as_whole_number
 from evaluate.bubbles.cell_phases import label_of
-from evaluate.bubbles.touching_bubbles import connected_bodies
+from evaluate.morphology.connected_parts import number_parts
 
 __all__ = ["electrode_sides", "membrane_height"]
 
@@ -83,7 +83,7 @@ def membrane_height(mask: np.ndarray) -> np.ndarray | None:
     planes = np.flatnonzero(mask.any(axis=(1, 2)))
     first = int(planes[0])
     band = np.ascontiguousarray(mask[first : int(planes[-1]) + 1])
-    pieces, count = connected_bodies(band)
+    pieces, count = number_parts(band)
     if count > 1:
         sizes = np.bincount(pieces.ravel())[1:]
         band = np.concatenate([[False], sizes >= STRAY * sizes.sum()])[pieces]

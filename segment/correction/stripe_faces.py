@@ -188,7 +188,7 @@ def _surely_face(smooth: np.ndarray, splits: list[float]) -> float:
     """Return the grey value above which most pixels are faces, not pores that show bright things behind.
 
     The faces' grey values are taken to lie evenly about the most frequent one; what there is beyond that below it are
-    pores, but for faces under dark stripes: at least the upper half of the way from pores to faces is trusted.
+    pores, but for faces under dark stripes: the last quarter of the way up to the faces is always trusted.
     """
     if not splits:
         return -math.inf
