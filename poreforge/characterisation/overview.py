@@ -32,8 +32,8 @@ def views(volume: Volume) -> Findings:
     from poreforge.report import Picture
     from poreforge.views import interactive_view, phase_scene, rotating_gif
 
-    whole = phase_scene(volume, cut="none", with_unseen=True, most_triangles=250_000)
-    turning = rotating_gif(phase_scene(volume, cut="corner", most_triangles=150_000))
+    whole = phase_scene(volume, cut="none", with_unseen=True, most_triangles=400_000)
+    turning = rotating_gif(phase_scene(volume, cut="corner", most_triangles=200_000))
     figure = Figure([Picture(turning, "The volume turning about z.")], "The same with one corner taken out.", 2)
     view = interactive_view(whole, "The whole volume; where it is large, voxels are merged for the view.")
     return Findings({}, Section("In three dimensions", [], [figure], views=[view]))

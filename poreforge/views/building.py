@@ -27,7 +27,7 @@ MOST_VOXELS = 160**3
 COLOUR_MAP = "viridis"
 OBJECT_COLOUR, CONTEXT_COLOUR = "#35b779", "#c9ced3"
 # Simplifying costs time: a volume is first made so coarse that it has at most so many times the triangles wanted.
-MOST_TO_SIMPLIFY = 8
+MOST_TO_SIMPLIFY = 3
 
 Cut = Literal["corner", "none"]
 
