@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from segment.thresholds import check_grey
 
-__all__ = ["Sight", "black_level", "check_stack", "look", "robust_spread", "split_level"]
+__all__ = ["Glance", "black_level", "check_stack", "look", "robust_spread", "split_level"]
 
 # Otsu's share of the variance between the classes is 2/π for a normal law and 3/4 for an even one: no valley there.
 LEAST_SEPARATION = 0.76
@@ -17,7 +17,7 @@ MOST_SAMPLES = 400_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sight:
+class Glance:
     """A stack seen coarsely: enough to find what changes slowly over a slice or from slice to slice.
 
     Parameters
@@ -50,7 +50,7 @@ def black_level(stack: np.ndarray) -> float:
     return min(0.0, float(stack.min()))
 
 
-def look(stack: np.ndarray, *, sigma_px: float = 1.5) -> Sight:
+def look(stack: np.ndarray, *, sigma_px: float = 1.5) -> Glance:
     """Smooth and thin a stack.
 
     Parameters
@@ -62,7 +62,7 @@ def look(stack: np.ndarray, *, sigma_px: float = 1.5) -> Sight:
 
     Returns
     -------
-    Sight
+    Glance
     """
     step = max(2, round(2 * sigma_px))
     # Every slice is looked at, but no more pixels of a large one than the fit can use.
@@ -74,7 +74,7 @@ def look(stack: np.ndarray, *, sigma_px: float = 1.5) -> Sight:
     for z, image in enumerate(stack):
         smooth = ndimage.gaussian_filter(image.astype(np.float32) - np.float32(black), sigma_px, mode="nearest")
         values[z] = smooth[np.ix_(rows, columns)]
-    return Sight(values, rows, columns, split_level(values))
+    return Glance(values, rows, columns, split_level(values))
 
 
 def split_level(values: np.ndarray) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from segment.correction.faces import Sight, black_level, check_stack, look, split_level
+from segment.correction.faces import Glance, black_level, check_stack, look, split_level
 from segment.correction.sharpening import Crowd
 
 __all__ = ["GainEstimate", "estimate_gain", "undo_gain"]
@@ -124,14 +124,14 @@ def undo_gain(stack: Any, gain: Any, offset: Any = 0.0) -> np.ndarray:
     return result
 
 
-def _with_pores(sight: Sight) -> Sight:
+def _with_pores(sight: Glance) -> Glance:
     """Return what is seen, its two classes kept only if they are not merely bright and dark slices."""
     bright = np.percentile(sight.values, 90, axis=(1, 2), keepdims=True)
     even = sight.values / np.maximum(bright, np.finfo(np.float32).tiny)
     return sight if split_level(even) is not None else dataclasses.replace(sight, split=None)
 
 
-def _levels(sight: Sight) -> tuple[float, float]:
+def _levels(sight: Glance) -> tuple[float, float]:
     """Return the levels of pore and face above black; without pores, black itself stands for them."""
     if sight.split is None:
         return 0.0, float(np.median(sight.values))
@@ -139,7 +139,7 @@ def _levels(sight: Sight) -> tuple[float, float]:
     return float(np.median(sight.values[~is_face])), float(np.median(sight.values[is_face]))
 
 
-def _match(sight: Sight, level: tuple[float, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _match(sight: Glance, level: tuple[float, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return how much brighter faces and pores of each slice are than in the mean slice, and the faces' error."""
     values = sight.values.reshape(len(sight.values), -1)
     low, high = np.percentile(values, [0.01, 99.99])
