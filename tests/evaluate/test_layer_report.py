@@ -373,7 +373,7 @@ GOOD = coated(np.full((12, 12), 10.0), depth=20)
         (GOOD[:, :1], {}, "layers need at least two voxels along each axis"),
         (GOOD + 0.5, {}, "labels holds fractional or NaN values"),
         (np.full((3, 3, 3), np.nan), {}, "labels holds fractional or NaN values"),
-        (GOOD + 300, {}, "labels go from 0 to 255"),
+        (GOOD.astype(int) + 300, {}, "labels go from 0 to 255"),
         (GOOD, {"mpl": 1}, "fibre and mpl are both label 1; each phase has a label of its own"),
         (GOOD, {"fibre": (1, 0)}, "pore and fibre are both label 0"),
         (
