@@ -126,6 +126,8 @@ def test_thickness_is_that_of_painting_every_ball(seed, spacing):
 
 def test_porespy_with_all_sizes_agrees_but_for_the_chords():
     porespy = pytest.importorskip("porespy")
+    if tuple(map(int, porespy.__version__.split(".")[:2])) > (3, 0):
+        pytest.skip("later versions take whole radii alone")
     porespy.settings.tqdm["disable"] = True
     mask = blobs((20, 21, 22), 5, level=0.6)
     radius2 = fitting_balls(mask, CUBE).radius2
