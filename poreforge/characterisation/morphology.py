@@ -30,8 +30,8 @@ def morphology(volume: Volume) -> Findings:
     if len(names) > 2:
         numbers |= _between(volume, names, tables)
         paragraphs.append(
-            "Lines where three phases meet are those of the voxels' edges, smoothed: some five per cent off, more where "
-            "phases meet at less than 30 degrees."
+            "Lines where three phases meet are those of the voxels' edges, smoothed: some five per cent off, more "
+            "where phases meet at less than 30 degrees."
         )
     return Findings(numbers, Section("Morphology", paragraphs, tables=tables))
 
