@@ -129,7 +129,8 @@ def _find(labels: Volume, topic: Topic, part: Path) -> Findings:
 
 def _key(labels: Volume) -> str:
     """Return what tells one volume, measured by one version of the software, from another."""
-    about = [labels.voxel_size_um, labels.phases, labels.shape, describe_software()["commit"]]
+    software = describe_software()
+    about = [labels.voxel_size_um, labels.phases, labels.shape, software["commit"], software["packages"]]
     digest = hashlib.sha256(repr(about).encode())
     digest.update(np.ascontiguousarray(labels.array).data)
     return digest.hexdigest()[:16]
