@@ -1,22 +1,30 @@
 """From volumes to new volumes: the 3-D diffusion model, its training and its sampling."""
 
+from generative.coding import LabelCoding, encode
 from generative.configuration import DDPMConfig
 from generative.decoding import decode
 from generative.denoiser import Denoiser
-from generative.patches import LabelledPatches, Material, read_material, signed_one_hot
-from generative.pipeline import StructurePipeline, load
-from generative.scheduling import make_sampler, make_scheduler
+from generative.loading import ModelCard, load
+from generative.noise_schedule import NoiseSchedule, cosine_schedule
+from generative.patches import LabelledPatches, Material, read_material
+from generative.pipeline import StructurePipeline, WalkSettings
+from generative.walks import Walk, make_walk
 
 __all__ = [
     "DDPMConfig",
     "Denoiser",
+    "LabelCoding",
     "LabelledPatches",
     "Material",
+    "ModelCard",
+    "NoiseSchedule",
     "StructurePipeline",
+    "Walk",
+    "WalkSettings",
+    "cosine_schedule",
     "decode",
+    "encode",
     "load",
-    "make_sampler",
-    "make_scheduler",
+    "make_walk",
     "read_material",
-    "signed_one_hot",
 ]

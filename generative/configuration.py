@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from generative.coding import LabelCoding
+from generative.noise_schedule import Prediction
+from generative.walks import Sampler
 from learn import LoopSettings
 
 __all__ = [
@@ -62,7 +65,7 @@ class PatchConfig:
     Parameters
     ----------
     size : tuple of three ints
-        Patch shape ``(z, y, x)`` in voxels.
+        Patch shape ``(z, y, x)`` in voxels; ``(1, y, x)`` for a planar network.
     stride : int
         Spacing of the patch corners in voxels, the same along every axis.
     symmetry : {"none", "flips", "transverse", "cubic"}
@@ -81,13 +84,27 @@ class PatchConfig:
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Size of the network; see `generative.Denoiser`."""
+    """Size of the network; see `generative.Denoiser`.
+
+    Parameters
+    ----------
+    channels, blocks_per_level, attention_levels, attention_heads, stem, planar
+        As in `generative.Denoiser`.
+    told_fractions : float
+        Share of the training patches whose volume fractions the network is told; 0 makes one that cannot be told.
+        The rest (a tenth is usual) teaches it to do without, which guidance compares with.
+    gradient_checkpointing : bool
+        Forget what lies between the blocks and compute it again on the way back: less memory, a third more time.
+    """
 
     channels: tuple[int, ...] = (32, 64, 128)
     blocks_per_level: int = 2
     attention_levels: int = 1
     attention_heads: int = 4
     stem: int = 1
+    planar: bool = False
+    told_fractions: float = 0.0
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(
@@ -96,30 +113,66 @@ class DenoiserConfig:
             attention_heads=self.attention_heads,
             stem=self.stem,
         )
+        if not 0 <= self.told_fractions < 1:
+            raise ValueError(f"'told_fractions' is {self.told_fractions}; give a number from 0 up to, not including, 1")
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Length of the cosine schedule and what the network predicts; see `generative.make_scheduler`."""
+    """The forward process and the loss.
+
+    Parameters
+    ----------
+    timesteps : int
+        T.
+    prediction_type : {"v_prediction", "epsilon", "sample"}
+        What the network predicts: velocity, noise or the clean volume.
+    noise_scale : float
+        See `generative.cosine_schedule`; 1 is the published schedule.
+    min_snr : float, optional
+        See `generative.NoiseSchedule.loss_weights`; without it every prediction weighs alike.
+    """
 
     timesteps: int = 1000
-    prediction_type: Literal["v_prediction", "epsilon", "sample"] = "v_prediction"
+    prediction_type: Prediction = "v_prediction"
+    noise_scale: float = 1.0
+    min_snr: float | None = None
 
     def __post_init__(self) -> None:
-        _check_positive(timesteps=self.timesteps)
+        _check_positive(timesteps=self.timesteps, noise_scale=self.noise_scale)
+        if self.min_snr is not None:
+            _check_positive(min_snr=self.min_snr)
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """The volumes made at the end of the run; `shape` is the patch's unless given."""
+    """The volumes made at the end of the run, and now and then on the way.
+
+    Parameters
+    ----------
+    count, steps, sampler
+        How many, and how; see `generative.StructurePipeline`.
+    shape : three ints, optional
+        The patch's unless given.
+    calibrate : int
+        Volumes by which the model's offsets are found at the end of the run: constants added to the scores of the
+        phases so that the mean fractions are the material's. 0: none.
+    watched : int
+        Volumes made at each of the loop's ``monitor_every`` steps, whose densities and S2 are compared with the
+        material's in the log.
+    """
 
     count: int = 4
-    steps: int = 50
+    steps: int = 25
     shape: tuple[int, int, int] | None = None
-    sampler: Literal["ddim", "ddpm"] = "ddim"
+    sampler: Sampler = "dpm++"
+    calibrate: int = 0
+    watched: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(count=self.count, steps=self.steps, shape=min(self.shape or (1,)))
+        _check_positive(count=self.count, steps=self.steps, shape=min(self.shape or (1,)), watched=self.watched)
+        if self.calibrate < 0:
+            raise ValueError(f"'calibrate' is {self.calibrate}; give 0 or more volumes")
 
 
 @dataclass(frozen=True)
@@ -136,6 +189,7 @@ class DDPMConfig:
     out: Path
     seed: int = 0
     patches: PatchConfig = field(default_factory=PatchConfig)
+    coding: LabelCoding = field(default_factory=LabelCoding)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     training: LoopSettings = LONG_TRAINING
@@ -144,15 +198,29 @@ class DDPMConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"'seed' is {self.seed}; it must not be negative")
+        self._check_patch()
+        if self.sampling.steps > self.diffusion.timesteps:
+            raise ValueError(
+                f"'sampling.steps' is {self.sampling.steps}, more than 'diffusion.timesteps' {self.diffusion.timesteps}"
+            )
+
+    def _check_patch(self) -> None:
         factor = self.denoiser.stem * 2 ** (len(self.denoiser.channels) - 1)
-        if any(length % factor for length in self.patches.size):
+        across = self.patches.size[1:] if self.denoiser.planar else self.patches.size
+        if any(length % factor for length in across):
             raise ValueError(
                 f"'patches.size' is {list(self.patches.size)}; with {len(self.denoiser.channels)} levels and stem "
                 f"{self.denoiser.stem} every length must be a multiple of {factor}"
             )
-        if self.sampling.steps > self.diffusion.timesteps:
+        if not self.denoiser.planar:
+            return
+        depth, height, width = self.patches.size
+        if depth != 1 or height != width:
+            raise ValueError(f"'patches.size' is {list(self.patches.size)}; a planar network learns squares [1, n, n]")
+        if self.coding.kind != "one_hot":
             raise ValueError(
-                f"'sampling.steps' is {self.sampling.steps}, more than 'diffusion.timesteps' {self.diffusion.timesteps}"
+                f"'coding.kind' is '{self.coding.kind}'; a planar network learns 'one_hot', because a picture does not "
+                "show how far the border is in the volume"
             )
 
 

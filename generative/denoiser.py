@@ -1,15 +1,17 @@
 """The network: a 3-D U-Net with residual blocks and self-attention that knows the time step."""
 
 import math
-from typing import Literal, cast
+from functools import partial
+from typing import cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.modeling_utils import ModelMixin
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["Denoiser"]
 
@@ -23,27 +25,34 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
     Parameters
     ----------
     n_phases : int
-        Channels of the one-hot volume.
+        Channels of the coded volume.
     channels : sequence of int
         Features of each level; each level halves the resolution of the one before.
     blocks_per_level : int
         Residual blocks of a level, on the way down and on the way up.
     attention_levels : int
-        How many of the coarsest levels attend to the whole volume; the middle always does.
+        How many of the coarsest levels attend to the whole volume; with 1 or more the middle does too.
     attention_heads : int
         Heads of the attention; must divide the features of the levels that attend.
     stem : int
         Space-to-depth factor: blocks of `stem` × `stem` × `stem` voxels become channels first (1: none).
+    conditions : int
+        Numbers that describe a volume as a whole and that the network may be told, e.g. the volume fraction of each
+        phase; 0: none.
+    planar : bool
+        Treat each z plane as a picture of its own: kernels 1 × 3 × 3; levels, stem and attention within the plane.
 
     Raises
     ------
     ValueError
-        If there is no level or if the heads do not divide the features.
+        If the heads do not divide the features.
 
     References
     ----------
     Bentamou, Chrétien, Gavet, Comput. Mater. Sci. 248 (2025) 113596, section 3.2.3.
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -54,44 +63,49 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
         attention_levels: int = 1,
         attention_heads: int = 4,
         stem: int = 1,
+        conditions: int = 0,
+        planar: bool = False,
     ) -> None:
         super().__init__()
+        self.gradient_checkpointing = False
         depth = len(channels)
-        attentive = [level >= depth - attention_levels for level in range(depth)]
-        for width in {w for w, attends in zip(channels, attentive, strict=True) if attends} | {channels[-1]}:
-            if width % attention_heads:
-                raise ValueError(f"{attention_heads} attention heads do not divide {width} channels; change either")
+        heads = [attention_heads if level >= depth - attention_levels else None for level in range(depth)]
+        _check_heads(channels, heads)
         time_width = 4 * channels[0]
+        block, conv = partial(_Block, time_width=time_width, planar=planar), partial(_conv, planar=planar)
         self.time = nn.Sequential(nn.Linear(channels[0], time_width), nn.SiLU(), nn.Linear(time_width, time_width))
-        self.entry = _conv(n_phases * stem**3, channels[0])
-
-        self.down = nn.ModuleList()
-        self.up = nn.ModuleList()
+        # One input more says whether the numbers are told at all.
+        self.condition = nn.Linear(conditions + 1, time_width) if conditions else None
+        coded = n_phases * (stem**2 if planar else stem**3)
+        self.entry = conv(coded, channels[0])
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = channels[0]
         for level, width in enumerate(channels):
-            heads = attention_heads if attentive[level] else None
-            inputs = [before] + [width] * (blocks_per_level - 1)
             last = level == depth - 1
-            blocks = [_Block(n, width, time_width, heads=heads) for n in inputs]
-            self.down.append(_Level(blocks, nn.Identity() if last else _conv(width, width, stride=2)))
+            inputs = [before] + [width] * (blocks_per_level - 1)
+            blocks = [block(n, width, heads=heads[level]) for n in inputs]
+            self.down.append(_Level(blocks, nn.Identity() if last else conv(width, width, stride=2)))
             # Upwards a level starts from the coarser level's features (the middle's, at the bottom).
             inputs = [width if last else channels[level + 1]] + [width] * (blocks_per_level - 1)
-            blocks = [_Block(n + width, width, time_width, heads=heads) for n in inputs]
-            self.up.insert(0, _Level(blocks, nn.Identity() if last else _Double(channels[level + 1])))
+            blocks = [block(n + width, width, heads=heads[level]) for n in inputs]
+            self.up.insert(0, _Level(blocks, nn.Identity() if last else _Double(channels[level + 1], planar=planar)))
             before = width
-        self.middle = nn.ModuleList(
-            [_Block(before, before, time_width, heads=attention_heads), _Block(before, before, time_width, heads=None)]
-        )
-        self.head = nn.Sequential(_norm(channels[0]), nn.SiLU(), _conv(channels[0], n_phases * stem**3))
+        self.middle = nn.ModuleList([block(before, before, heads=heads[-1]), block(before, before, heads=None)])
+        self.head = nn.Sequential(_norm(channels[0]), nn.SiLU(), conv(channels[0], coded))
         for parameter in self.head[-1].parameters():
             nn.init.zeros_(parameter)
 
     @property
     def factor(self) -> int:
-        """Every length of a volume must be a multiple of this."""
+        """Every length of a volume must be a multiple of this (of a planar network: its y and x)."""
         return int(self.config["stem"] * 2 ** (len(self.config["channels"]) - 1))
 
-    def forward(self, noisy: Tensor, timesteps: Tensor) -> Tensor:
+    @property
+    def factors(self) -> tuple[int, int, int]:
+        """The same along z, y and x."""
+        return (1 if self.config["planar"] else self.factor, self.factor, self.factor)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Predict.
 
         Parameters
@@ -100,46 +114,65 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
             ``(B, n_phases, Z, Y, X)``.
         timesteps : Tensor
             ``(B,)`` whole numbers.
+        conditions : Tensor, optional
+            ``(B, conditions)``; not-a-numbers are not told. Without it nothing is told.
 
         Returns
         -------
         Tensor
-            Of the shape of `noisy`; what it means is the scheduler's ``prediction_type``.
+            Of the shape of `noisy`; what it means is the schedule's ``prediction``.
 
         Raises
         ------
         ValueError
             If the channels are not the phases or a length is not a multiple of `factor`.
         """
-        if noisy.shape[1] != self.config["n_phases"] or any(length % self.factor for length in noisy.shape[2:]):
+        lengths = zip(noisy.shape[2:], self.factors, strict=True)
+        if noisy.shape[1] != self.config["n_phases"] or any(length % factor for length, factor in lengths):
             raise ValueError(
-                f"this denoiser takes (B, {self.config['n_phases']}, Z, Y, X) with multiples of {self.factor}, "
+                f"this denoiser takes (B, {self.config['n_phases']}, Z, Y, X) with multiples of {self.factors}, "
                 f"not {tuple(noisy.shape)}"
             )
-        s = self.config["stem"]
+        emb = self._embed(timesteps, conditions)
+        if not self.config["planar"]:
+            return self._predict(noisy, emb)
+        depth = noisy.shape[2]
+        planes = rearrange(noisy, "b c z y x -> (b z) c 1 y x")
+        predicted = self._predict(planes, repeat(emb, "b w -> (b z) w", z=depth))
+        return rearrange(predicted, "(b z) c 1 y x -> b c z y x", z=depth)
+
+    def _embed(self, timesteps: Tensor, conditions: Tensor | None) -> Tensor:
         emb = self.time(
             get_timestep_embedding(timesteps, self.config["channels"][0], flip_sin_to_cos=True).to(self.dtype)
         )
-        x = self.entry(rearrange(noisy, "b c (z i) (y j) (x k) -> b (c i j k) z y x", i=s, j=s, k=s))
+        if self.condition is None or conditions is None:
+            return cast(Tensor, emb)
+        told = conditions.isfinite().all(dim=1, keepdim=True)
+        known = torch.where(told, conditions, 0.0)
+        return cast(Tensor, emb + self.condition(torch.cat([known, told.to(known)], dim=1).to(self.dtype)))
+
+    def _predict(self, noisy: Tensor, emb: Tensor) -> Tensor:
+        s = self.config["stem"]
+        deep = 1 if self.config["planar"] else s
+        x = self.entry(rearrange(noisy, "b c (z i) (y j) (x k) -> b (c i j k) z y x", i=deep, j=s, k=s))
         skips: list[Tensor] = []
         for level in cast(list[_Level], self.down):
             for block in level.blocks:
-                x = block(x, emb)
+                x = self._run(block, x, emb)
                 skips.append(x)
             x = level.resample(x)
         for block in self.middle:
-            x = block(x, emb)
+            x = self._run(block, x, emb)
         for level in cast(list[_Level], self.up):
             x = level.resample(x)
             for block in level.blocks:
-                x = block(torch.cat([x, skips.pop()], dim=1), emb)
-        return rearrange(self.head(x), "b (c i j k) z y x -> b c (z i) (y j) (x k)", i=s, j=s, k=s)
+                x = self._run(block, torch.cat([x, skips.pop()], dim=1), emb)
+        return rearrange(self.head(x), "b (c i j k) z y x -> b c (z i) (y j) (x k)", i=deep, j=s, k=s)
 
-    def set_boundary(self, boundary: Literal["zeros", "circular"]) -> None:
-        """Choose what lies beyond the faces of the volume: nothing, or the volume again (periodic)."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d) and module.kernel_size != (1, 1, 1):
-                module.padding_mode = boundary
+    def _run(self, block: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, x, emb, use_reentrant=False))
+        return cast(Tensor, block(x, emb))
 
 
 class _Level(nn.Module):
@@ -154,11 +187,11 @@ class _Level(nn.Module):
 class _Block(nn.Module):
     """Two convolutions with the time step as scale and shift between them, a shortcut, and maybe attention."""
 
-    def __init__(self, inputs: int, width: int, time_width: int, *, heads: int | None) -> None:
+    def __init__(self, inputs: int, width: int, *, time_width: int, heads: int | None, planar: bool) -> None:
         super().__init__()
-        self.norm1, self.conv1 = _norm(inputs), _conv(inputs, width)
+        self.norm1, self.conv1 = _norm(inputs), _conv(inputs, width, planar=planar)
         self.time = nn.Linear(time_width, 2 * width)
-        self.norm2, self.conv2 = _norm(width), _conv(width, width)
+        self.norm2, self.conv2 = _norm(width), _conv(width, width, planar=planar)
         self.shortcut = nn.Conv3d(inputs, width, 1) if inputs != width else nn.Identity()
         self.attention = _Attention(width, heads) if heads else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
@@ -192,18 +225,27 @@ class _Attention(nn.Module):
 class _Double(nn.Module):
     """Twice the resolution by repetition, then a convolution."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, planar: bool) -> None:
         super().__init__()
-        self.conv = _conv(width, width)
+        self.factors = (1.0, 2.0, 2.0) if planar else (2.0, 2.0, 2.0)
+        self.conv = _conv(width, width, planar=planar)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
+        return cast(Tensor, self.conv(F.interpolate(x, scale_factor=self.factors, mode="nearest")))
 
 
-def _conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv3d:
+def _conv(inputs: int, outputs: int, *, stride: int = 1, planar: bool) -> nn.Conv3d:
+    if planar:
+        return nn.Conv3d(inputs, outputs, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1))
     return nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1)
 
 
 def _norm(width: int) -> nn.GroupNorm:
     # At least four channels in a group: with fewer, a one-voxel-deep level would be normalised to nothing.
     return nn.GroupNorm(math.gcd(width, max(1, min(32, width // 4))), width)
+
+
+def _check_heads(channels: tuple[int, ...], heads: list[int | None]) -> None:
+    for width, count in zip(channels, heads, strict=True):
+        if count and width % count:
+            raise ValueError(f"{count} attention heads do not divide {width} channels; change either")

@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LabelledPatches", "Material", "read_material", "signed_one_hot"]
+__all__ = ["LabelledPatches", "Material", "read_material"]
 
 Symmetry = Literal["none", "flips", "transverse", "cubic"]
 
@@ -83,25 +83,6 @@ def read_material(
     return Material(np.ascontiguousarray(array, dtype=np.uint8), tuple(names), size)
 
 
-def signed_one_hot(labels: NDArray[np.uint8], n_phases: int) -> NDArray[np.float32]:
-    """Code labels as +1 in the channel of their phase and -1 in the others.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8
-        ``(Z, Y, X)``.
-    n_phases : int
-        Number of channels.
-
-    Returns
-    -------
-    ndarray of float32
-        ``(n_phases, Z, Y, X)``.
-    """
-    channels = np.arange(n_phases, dtype=labels.dtype).reshape(-1, 1, 1, 1)
-    return np.where(labels == channels, np.float32(1), np.float32(-1))
-
-
 class LabelledPatches:
     """An endless, shuffled row of patches; patch `index` is the same whoever asks, in whatever order.
 
@@ -152,15 +133,29 @@ class LabelledPatches:
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Return patch `index` (0, 1, … without end) as labels of shape `size`."""
+        return self.take(self.labels, index)
+
+    def take(self, array: NDArray[Any], index: int) -> NDArray[Any]:
+        """Return patch `index` of an array that goes with the labels, e.g. their coding.
+
+        Parameters
+        ----------
+        array : ndarray
+            ``(…, Z, Y, X)``; whatever comes before the three axes of the labels is kept.
+        index : int
+            0, 1, … without end.
+        """
         epoch, place = divmod(index, len(self))
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._stream(ORDER, epoch).permutation(len(self))
-        where = np.unravel_index(self._order[place], [len(c) for c in self.corners])
-        corner = [int(c[w]) for c, w in zip(self.corners, where, strict=True)]
-        cut = self.labels[tuple(slice(c, c + n) for c, n in zip(corner, self.size, strict=True))]
+        chosen = np.unravel_index(self._order[place], [len(c) for c in self.corners])
+        corner = [int(c[i]) for c, i in zip(self.corners, chosen, strict=True)]
+        z, y, x = (slice(c, c + n) for c, n in zip(corner, self.size, strict=True))
+        cut = array[..., z, y, x]
         axes, flips = self.orientations[self._stream(PATCH, index).integers(len(self.orientations))]
-        turned = np.flip(cut.transpose(axes), axis=[a for a in range(3) if flips[a]])
-        return np.ascontiguousarray(turned)
+        before = cut.ndim - 3
+        turned = cut.transpose(*range(before), *(before + a for a in axes))
+        return np.ascontiguousarray(np.flip(turned, axis=[before + a for a in range(3) if flips[a]]))
 
     def _stream(self, kind: int, index: int) -> np.random.Generator:
         # A spawn key, unlike a longer entropy, keeps (1,) and (1, 0) apart.

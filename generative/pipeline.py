@@ -1,70 +1,128 @@
-"""New volumes from a trained denoiser: one noise and one walk backwards for each sample."""
+"""New volumes from a trained denoiser: one noise and one walk backwards for each sample, at any size."""
 
-import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
-from generative.decoding import decode, phase_counts
+from generative.coding import encode
+from generative.decoding import decode, decode_slabs, fraction_offsets, phase_counts
 from generative.denoiser import Denoiser
-from generative.scheduling import Sampler, clean_estimate, make_sampler
-from launch import make_output_folder
-from learn import checkpoints
+from generative.loading import ModelCard, read_card, write_card
+from generative.multi_plane import multi_plane, voxel_estimate
+from generative.noise_schedule import NoiseSchedule, cosine_schedule
+from generative.position_noise import PositionNoise
+from generative.requests import Request, check_request, sample_seed
+from generative.walking import Estimate, walk_windows
+from generative.walks import Sampler, Walk, make_walk
+from volume import write_slabs
 
-__all__ = ["StructurePipeline", "load"]
+__all__ = ["Precision", "StructurePipeline", "WalkSettings"]
 
-SHIPPED = Path(__file__).parent / "weights"
+Precision = Literal["no", "bf16", "fp16"]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+STEPS = 25
+# How often what planes say of a volume is counted; see `generative.multi_plane.multi_plane`.
+EVIDENCE: dict[Sampler, float] = {"dpm++": 1.5, "ddim": 1.5, "ddpm": 4 / 3}
+
+
+@dataclass(frozen=True)
+class WalkSettings:
+    """How volumes are made, whatever is asked for.
+
+    Parameters
+    ----------
+    sampler : {"dpm++", "ddim", "ddpm"}
+        See `generative.make_walk`.
+    overlap : int, optional
+        Voxels that neighbouring windows share along each axis; a quarter of the window unless given. Windows are as
+        large as the patches of the training.
+    windows_at_once : int
+        Windows in one call of the network. Kernels round differently in batches of different size, and a rounding can
+        flip a label that is nearly a tie: the same number must be used to get the same bytes.
+    guidance_scale : float
+        How strongly a model that can be told the volume fractions is held to them: 0 does not tell it, 1 tells it,
+        more exaggerates the difference (classifier-free guidance).
+    precision : {"no", "bf16", "fp16"}, optional
+        Arithmetic of the network; that of its training unless given.
+    """
+
+    sampler: Sampler = "dpm++"
+    overlap: int | None = None
+    windows_at_once: int = 1
+    guidance_scale: float = 1.0
+    precision: Precision | None = None
+
+    def __post_init__(self) -> None:
+        if self.overlap is not None and self.overlap < 0:
+            raise ValueError(f"overlap is {self.overlap}; give 0 or more voxels")
+        if self.windows_at_once < 1:
+            raise ValueError(f"windows_at_once is {self.windows_at_once}; give 1 or more")
+        if not 0 <= self.guidance_scale <= 100:
+            raise ValueError(f"guidance_scale is {self.guidance_scale}; give a number from 0 to 100")
+        if self.precision not in (None, "no", "bf16", "fp16"):
+            raise ValueError(f"precision is {self.precision!r}; give 'no', 'bf16' or 'fp16'")
 
 
 class StructurePipeline:
-    """A denoiser, its noise schedule and the names of its phases: what it takes to make volumes.
+    """A denoiser, its noise schedule and what is known of its material: what it takes to make volumes.
 
     Parameters
     ----------
     denoiser : Denoiser
         The network, best with averaged weights.
-    scheduler : DDPMScheduler
-        As made by `make_scheduler`, with the ``prediction_type`` of the training.
-    phases : sequence of str
-        Names indexed by label.
-    voxel_size_um : tuple of three floats, optional
-        Of the material that the network was trained on, ``(z, y, x)``.
-    patch : tuple of three ints, optional
-        Shape of the patches of the training; the default shape of a sample.
+    schedule : NoiseSchedule
+        That of the training.
+    card : ModelCard
+        Of the kind ``diffusion``, with phases, voxel size and patch. Its settings may hold ``offsets``, constants
+        added to the scores of the phases before decoding, ``precision``, and ``fractions``, those of the material.
+
+    Notes
+    -----
+    A planar model, trained on a micrograph, makes pictures ``(1, Y, X)``, and volumes by estimating the planes along
+    all three axes at each step (`generative.multi_plane.multi_plane`); give it 50 steps or more.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        scheduler: DDPMScheduler,
-        *,
-        phases: Sequence[str],
-        voxel_size_um: tuple[float, float, float] | None = None,
-        patch: tuple[int, int, int] | None = None,
-    ) -> None:
-        if len(phases) != denoiser.config["n_phases"]:
-            raise ValueError(f"{len(phases)} phases are named, but the denoiser has {denoiser.config['n_phases']}")
-        self.denoiser, self.scheduler = denoiser.eval(), scheduler
-        self.phases, self.voxel_size_um, self.patch = tuple(phases), voxel_size_um, patch
+    def __init__(self, denoiser: Denoiser, schedule: NoiseSchedule, *, card: ModelCard) -> None:
+        if len(card.phases) != denoiser.config["n_phases"]:
+            raise ValueError(
+                f"{len(card.phases)} phases are named, but the denoiser has {denoiser.config['n_phases']}; "
+                "name as many as it was trained on"
+            )
+        self.denoiser, self.schedule, self.card = denoiser.eval(), schedule, card
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Names indexed by label."""
+        return self.card.phases
+
+    @property
+    def voxel_size_um(self) -> tuple[float, float, float] | None:
+        """Of the material, ``(z, y, x)``."""
+        return self.card.voxel_size_um
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Shape of a window: that of the patches of the training; of a planar model one plane."""
+        return self.card.patch or (64, 64, 64)
 
     def __call__(
         self,
         shape: Sequence[int] | None = None,
         *,
         count: int = 1,
-        steps: int = 50,
+        steps: int | None = None,
         seed: int = 0,
         fractions: Sequence[float] | None = None,
         periodic: bool = False,
-        sampler: Sampler = "ddim",
         first: int = 0,
+        settings: WalkSettings | None = None,
     ) -> NDArray[np.uint8]:
         """Make volumes.
 
@@ -73,22 +131,23 @@ class StructurePipeline:
         Parameters
         ----------
         shape : three ints, optional
-            ``(z, y, x)`` in voxels; the patch of the training unless given. Where a length is not a multiple of
-            the network's factor, a larger volume is made and cut.
+            ``(z, y, x)`` in voxels, any; the patch of the training unless given. Larger volumes are made of
+            overlapping windows that are denoised together, smaller ones are cut from one window.
         count : int
             How many.
-        steps : int
-            Steps of the walk, 1 to the length of the schedule.
+        steps : int, optional
+            Steps of the walk, 1 to the length of the schedule; 25 unless given.
         seed : int
             Not negative.
         fractions : sequence of float, optional
-            Volume fraction of each phase, adding up to 1; hit to within one voxel by the decoding, see `decode`.
+            Volume fraction of each phase, adding up to 1; hit to within one voxel by the decoding, see
+            `generative.decode`. A model that can be told fractions is told these.
         periodic : bool
-            Make the opposite faces of the volume match. Lengths must then be multiples of the network's factor.
-        sampler : {"ddim", "ddpm"}
-            See `make_sampler`.
+            Make the opposite faces of the volume match.
         first : int
             Number i of the first sample: ``pipe(count=4)[3]`` is ``pipe(first=3)[0]``.
+        settings : WalkSettings, optional
+            Sampler, windows and guidance.
 
         Returns
         -------
@@ -100,64 +159,240 @@ class StructurePipeline:
         ValueError
             If an argument is out of its range.
         """
-        wanted = self._checked_shape(shape, periodic)
-        self._check_numbers(count=count, steps=steps, seed=seed, first=first)
-        if fractions is not None:
-            phase_counts(fractions, n_phases=len(self.phases), voxels=int(np.prod(wanted)))
-        out = np.empty((count, *wanted), dtype=np.uint8)
-        self.denoiser.set_boundary("circular" if periodic else "zeros")
-        try:
-            for i in range(count):
-                scores = self.scores(wanted, index=first + i, steps=steps, seed=seed, sampler=sampler)
-                out[i] = decode(scores, fractions=fractions)
-        finally:
-            self.denoiser.set_boundary("zeros")
+        request = check_request(
+            shape,
+            default=self.patch,
+            n_phases=len(self.phases),
+            count=count,
+            seed=seed,
+            first=first,
+            fractions=fractions,
+            periodic=periodic,
+        )
+        settings = settings or WalkSettings()
+        walk = make_walk(self.schedule, sampler=settings.sampler, steps=STEPS if steps is None else steps)
+        out = np.empty((request.count, *request.shape), dtype=np.uint8)
+        for i in range(request.count):
+            scores = self.scores(request, walk, index=request.first + i, settings=settings)
+            out[i] = decode(scores, fractions=request.fractions, offsets=self.offsets)
         return out
 
-    @torch.inference_mode()
-    def scores(
-        self, shape: tuple[int, int, int], *, index: int, steps: int, seed: int, sampler: Sampler = "ddim"
-    ) -> NDArray[np.float32]:
-        """Walk one sample from noise to the last estimate of the one-hot volume, ``(n, Z, Y, X)``, not clipped.
+    def write(
+        self,
+        path: str | Path,
+        shape: Sequence[int],
+        *,
+        index: int = 0,
+        steps: int | None = None,
+        seed: int = 0,
+        fractions: Sequence[float] | None = None,
+        periodic: bool = False,
+        settings: WalkSettings | None = None,
+    ) -> None:
+        """Make one volume that need not fit into memory and write it as OME-Zarr: the volume that calling would make.
 
-        One sample at a time: kernels round differently in batches of different size, and a rounding can flip a label.
+        Killed and called again, it goes on after its last finished step. Until the end the walk lies in a folder
+        beside `path`, whose name begins with a dot; it takes ``8 n Z Y X`` bytes (16 with DPM-Solver++).
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in ``.zarr``.
+        shape : three ints
+            ``(z, y, x)`` in voxels.
+        index : int
+            Number of the sample.
+        steps, seed, fractions, periodic, settings
+            As in calling.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of its range, or the folder of the walk belongs to other arguments.
         """
-        scheduler = make_sampler(self.scheduler, sampler)
-        scheduler.set_timesteps(steps, device=self.denoiser.device)
-        # The CPU's generator gives the same noise to every device.
-        generator = torch.Generator().manual_seed(_sample_seed(seed, index))
-        full = [-(-length // self.denoiser.factor) * self.denoiser.factor for length in shape]
-        x = torch.randn((1, len(self.phases), *full), generator=generator).to(self.denoiser.device)
-        estimate = x
-        for t in tqdm(scheduler.timesteps, desc=f"sample {index}", leave=False, disable=None):
-            prediction = self.denoiser(x, t.expand(1))
-            estimate = clean_estimate(self.scheduler, noisy=x, prediction=prediction, timestep=t)
-            x = scheduler.step(prediction, t, x, generator=generator, return_dict=False)[0]
-        z, y, x_ = shape
-        return _finite(estimate[0, :, :z, :y, :x_])
+        path = Path(path)
+        request = check_request(
+            shape,
+            default=self.patch,
+            n_phases=len(self.phases),
+            seed=seed,
+            first=index,
+            fractions=fractions,
+            periodic=periodic,
+        )
+        settings = settings or WalkSettings()
+        walk = make_walk(self.schedule, sampler=settings.sampler, steps=STEPS if steps is None else steps)
+        folder = path.with_name(f".{path.name}-walk")
+        stored = self.scores(request, walk, index=request.first, settings=settings, store=folder, progress=path.name)
+        slabs = decode_slabs(stored.read, stored.shape, fractions=request.fractions, offsets=self.offsets)
+        write_slabs(path, slabs, shape=request.shape, voxel_size_um=self.voxel_size_um, phases=self.phases)
+        shutil.rmtree(folder)
+
+    @property
+    def offsets(self) -> NDArray[np.float32] | None:
+        """Constants added to the scores of the phases before decoding."""
+        known = (self.card.settings or {}).get("offsets")
+        return None if known is None else np.asarray(known, dtype=np.float32)
+
+    def scores(
+        self,
+        request: Request,
+        walk: Walk,
+        *,
+        index: int,
+        settings: WalkSettings | None = None,
+        wrap: Callable[[Estimate], Estimate] | None = None,
+        **walking: Any,
+    ) -> Any:
+        """Walk one sample from noise to the last estimate of the coded volume.
+
+        Parameters
+        ----------
+        request : Request
+            Shape, seed, fractions and period.
+        walk : Walk
+            As `make_walk` makes it.
+        index : int
+            Number of the sample.
+        settings : WalkSettings, optional
+            Windows and guidance.
+        wrap : callable, optional
+            From the estimator of a window to one that is guided; see `generative.guidance`.
+        **walking
+            ``known``, ``store`` and more for `generative.walking.walk_windows`.
+
+        Returns
+        -------
+        ndarray of float32, or StoredScores with ``store``
+            ``(n, Z, Y, X)``, about −1 to 1, not clipped.
+        """
+        settings = settings or WalkSettings()
+        last = int(walk.timesteps[-1])
+        estimate = self.estimator(fractions=request.fractions, settings=settings, last=last)
+        window = self.patch
+        if self.denoiser.config["planar"] and request.shape[0] > 1:
+            window = (max(self.patch), *self.patch[1:])
+            estimate = self._of_volumes(estimate, settings.sampler)
+        overlap = tuple(n // 4 for n in window) if settings.overlap is None else (settings.overlap,) * 3
+        return walk_windows(
+            wrap(estimate) if wrap else estimate,
+            walk,
+            shape=request.shape,
+            channels=len(self.phases),
+            noise=PositionNoise(sample_seed(request.seed, index), len(self.phases)),
+            window=window,
+            overlap=overlap,
+            periodic=request.periodic,
+            batch=settings.windows_at_once,
+            **walking,
+        )
+
+    def _of_volumes(self, estimate: Estimate, sampler: Sampler) -> Estimate:
+        """Make an estimator of volumes of that of pictures; what a voxel knows of itself are the volume fractions."""
+        shares = (self.card.settings or {}).get("fractions")
+        alone = None
+        if shares is not None:
+            voxels = np.repeat(np.arange(len(shares)), phase_counts(shares, n_phases=len(shares), voxels=10_000))
+            coded = encode(voxels.astype(np.uint8).reshape(1, 1, -1), len(shares))
+            alone = voxel_estimate(coded, self.schedule, rng=0)
+        return multi_plane(estimate, alone=alone, evidence=EVIDENCE[sampler])
+
+    def estimator(
+        self,
+        *,
+        fractions: Sequence[float] | None = None,
+        settings: WalkSettings | None = None,
+        last: int | None = None,
+    ) -> Estimate:
+        """Return the function from noisy windows (B, n, z, y, x) at a time step to their clean estimates.
+
+        Parameters
+        ----------
+        fractions : sequence of float, optional
+            What a model that can be told fractions is told.
+        settings : WalkSettings, optional
+            Guidance and precision.
+        last : int, optional
+            The time step at which a walk ends. Estimates are clipped to [−1, 1] at all others: at the last there is
+            no step to come that could go astray, and equal scores could not be told apart where fractions are asked.
+        """
+        settings = settings or WalkSettings()
+        precision = settings.precision or (self.card.settings or {}).get("precision", "no")
+        told = None
+        if fractions is not None and self.denoiser.config["conditions"] and settings.guidance_scale > 0:
+            told = torch.tensor([fractions], dtype=torch.float32, device=self.denoiser.device)
+
+        @torch.inference_mode()
+        def estimate(noisy: Tensor, timestep: int, _corners: Any = None) -> Tensor:
+            x = noisy.to(self.denoiser.device)
+            times = torch.full((len(x),), timestep, device=x.device)
+            with torch.autocast(x.device.type, HALF.get(precision), enabled=precision in HALF):
+                prediction = self._predict(x, times, told, settings.guidance_scale)
+            clean = self.schedule.clean_estimate(x, prediction.float(), times)
+            if not bool(torch.isfinite(clean).all()):
+                raise ValueError("the model's estimate is not finite; its weights are broken: train it again")
+            return (clean if timestep == last else clean.clamp(-1, 1)).to(noisy.device)
+
+        return estimate
+
+    def _predict(self, x: Tensor, times: Tensor, told: Tensor | None, scale: float) -> Tensor:
+        if told is None:
+            return cast(Tensor, self.denoiser(x, times))
+        with_fractions = self.denoiser(x, times, told.expand(len(x), -1))
+        if scale == 1:
+            return cast(Tensor, with_fractions)
+        without = self.denoiser(x, times)
+        return cast(Tensor, without + scale * (with_fractions - without))
+
+    def calibrated(
+        self, fractions: Sequence[float], *, count: int, steps: int = STEPS, seed: int = 0
+    ) -> "StructurePipeline":
+        """Return the same pipeline with offsets at which its volumes have these fractions in the mean.
+
+        Parameters
+        ----------
+        fractions : sequence of float
+            Those of the material.
+        count : int
+            Volumes, of the shape of a patch, that are made to find the offsets.
+        steps : int
+            Steps of each walk.
+        seed : int
+            Of these volumes; take one that is used for nothing else.
+        """
+        bare = self.with_settings(offsets=None)
+        request = check_request(None, default=self.patch, n_phases=len(self.phases), count=count, seed=seed)
+        walk = make_walk(self.schedule, steps=steps)
+        pooled = np.concatenate([bare.scores(request, walk, index=i) for i in range(count)], axis=1)
+        return self.with_settings(offsets=[round(float(o), 5) for o in fraction_offsets(pooled, fractions)])
+
+    def with_settings(self, **settings: Any) -> "StructurePipeline":
+        """Return the same pipeline with other settings of its card; None removes one."""
+        known = {**(self.card.settings or {}), **settings}
+        kept = {name: value for name, value in known.items() if value is not None}
+        return StructurePipeline(self.denoiser, self.schedule, card=replace(self.card, settings=kept))
+
+    def with_denoiser(self, denoiser: torch.nn.Module) -> "StructurePipeline":
+        """Return the same pipeline with another network of the same phases."""
+        return StructurePipeline(cast("Denoiser", denoiser), self.schedule, card=self.card)
 
     def to(self, device: str | torch.device) -> "StructurePipeline":
         """Move the denoiser to a device and return the pipeline."""
         torch.nn.Module.to(self.denoiser, device)
         return self
 
-    def with_denoiser(self, denoiser: torch.nn.Module) -> "StructurePipeline":
-        """Return the same pipeline with another network of the same phases."""
-        return StructurePipeline(
-            cast("Denoiser", denoiser),
-            self.scheduler,
-            phases=self.phases,
-            voxel_size_um=self.voxel_size_um,
-            patch=self.patch,
-        )
-
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json``, the weights (safetensors), ``scheduler_config.json`` and ``material.json``."""
-        folder = make_output_folder(folder)
+        """Write ``config.json``, the weights (safetensors) and ``material.json``."""
         self.denoiser.save_pretrained(folder)
-        self.scheduler.save_pretrained(folder)
-        material = {"phases": self.phases, "voxel_size_um": self.voxel_size_um, "patch": self.patch}
-        (folder / "material.json").write_text(json.dumps(material, indent=2) + "\n", encoding="utf-8")
+        write_card(folder, self._described())
+
+    def _described(self) -> ModelCard:
+        schedule = {
+            "timesteps": len(self.schedule),
+            "noise_scale": self.schedule.noise_scale,
+            "prediction": self.schedule.prediction,
+        }
+        return replace(self.card, settings={**(self.card.settings or {}), "schedule": schedule})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "StructurePipeline":
@@ -168,93 +403,13 @@ class StructurePipeline:
         ValueError
             If a file is missing or cannot be read.
         """
-        folder = Path(folder)
+        card = read_card(folder)
         try:
-            material = json.loads((folder / "material.json").read_text(encoding="utf-8"))
-            scheduler = DDPMScheduler.from_pretrained(folder, local_files_only=True)
+            schedule = cosine_schedule(**(card.settings or {})["schedule"])
             denoiser = Denoiser.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"'{folder}' does not hold a complete model: {error}") from error
         for parameter in denoiser.parameters():
             # Read weights lie at odd addresses, where kernels round differently from those that were trained.
             parameter.data = parameter.data.clone()
-        size, patch = material["voxel_size_um"], material["patch"]
-        return cls(
-            denoiser,
-            scheduler,
-            phases=material["phases"],
-            voxel_size_um=tuple(size) if size else None,
-            patch=tuple(patch) if patch else None,
-        )
-
-    def _checked_shape(self, shape: Sequence[int] | None, periodic: bool) -> tuple[int, int, int]:
-        wanted = tuple(int(n) for n in (shape if shape is not None else self.patch or ()))
-        if len(wanted) != 3 or min(wanted) < 1:
-            raise ValueError(f"shape is {shape}; it must be three positive lengths (z, y, x) in voxels")
-        if periodic and any(n % self.denoiser.factor for n in wanted):
-            raise ValueError(
-                f"shape is {wanted}; a periodic volume needs lengths that are multiples of {self.denoiser.factor}"
-            )
-        return wanted
-
-    def _check_numbers(self, *, count: int, steps: int, seed: int, first: int) -> None:
-        longest = self.scheduler.config["num_train_timesteps"]
-        if not 1 <= steps <= longest:
-            raise ValueError(f"steps is {steps}; it must be between 1 and {longest}")
-        if count < 1:
-            raise ValueError(f"count is {count}; it must be at least 1")
-        if seed < 0 or first < 0:
-            raise ValueError(f"seed is {seed} and first is {first}; neither may be negative")
-
-
-def load(name_or_folder: str | Path, *, device: str | torch.device | None = None) -> StructurePipeline:
-    """Load a model that makes volumes.
-
-    Parameters
-    ----------
-    name_or_folder : str or path-like
-        Name of a shipped model, a folder written by `StructurePipeline.save_pretrained`, or the folder of a
-        training run (its final model, or the averaged weights of its newest checkpoint).
-    device : str or torch.device, optional
-        An accelerator if there is one, unless given.
-
-    Returns
-    -------
-    StructurePipeline
-        Call it as ``pipe(shape=(z, y, x), count=1, steps=50, seed=0, fractions=None, periodic=False)``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such name or folder, or no complete model in it.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return StructurePipeline.from_pretrained(_model_folder(name_or_folder)).to(device)
-
-
-def _model_folder(name_or_folder: str | Path) -> Path:
-    shipped = sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
-    if str(name_or_folder) in shipped:
-        return SHIPPED / str(name_or_folder)
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
-        raise ValueError(
-            f"there is no model '{name_or_folder}'; shipped: {', '.join(shipped) or 'none in this version'}; "
-            "the folder of a training run (generative/train_ddpm.py) is accepted too"
-        )
-    candidates = [folder, folder / "model", *(checkpoint / "model" for checkpoint in checkpoints(folder)[-1:])]
-    for candidate in candidates:
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise ValueError(f"'{folder}' holds neither a model nor a complete checkpoint; train one or give another folder")
-
-
-def _sample_seed(seed: int, index: int) -> int:
-    return int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1, np.uint64)[0])
-
-
-def _finite(estimate: Tensor) -> NDArray[np.float32]:
-    if not bool(torch.isfinite(estimate).all()):
-        raise ValueError("the model's estimate is not finite; its weights are broken: train it again")
-    return estimate.float().cpu().numpy()
+        return cls(denoiser, schedule, card=card)

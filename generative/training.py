@@ -4,32 +4,36 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 import volume
+from generative.coding import encode
 from generative.configuration import DDPMConfig, MaterialConfig
 from generative.denoiser import Denoiser
-from generative.patches import LabelledPatches, Material, read_material, signed_one_hot
-from generative.pipeline import StructurePipeline
+from generative.loading import ModelCard
+from generative.monitor import MaterialMonitor
+from generative.noise_schedule import NoiseSchedule, cosine_schedule
+from generative.patches import LabelledPatches, Material, read_material
+from generative.pipeline import StructurePipeline, WalkSettings
 from generative.samples import write_samples, write_slices, write_summary
-from generative.scheduling import make_scheduler, training_target
 from launch import replace_when_complete
 from learn import begin_run
 from learn import train as run_loop
 
-__all__ = ["NoisyPatches", "load_material", "train"]
+__all__ = ["DenoisingLoss", "NoisyPatches", "load_material", "train"]
 
 NOISE = 2
+# Seeds of volumes that are made for the run's own use are far from those that a user would ask for.
+CALIBRATION_SEED = 2**31
 # What a resumed run may change: how far it goes, the place where it lies, and what it leaves there.
 FREE_KEYS = frozenset({"out", "training.steps", "training.checkpoint_every", "training.log_every"}) | {
-    "training.loader_workers", "training.keep_checkpoints",
+    "training.loader_workers", "training.keep_checkpoints", "training.monitor_every", "sampling.watched",
+    "denoiser.gradient_checkpointing",
 }  # fmt: skip
 
 
@@ -40,26 +44,41 @@ class NoisyPatches:
     ----------
     patches : LabelledPatches
         Where the clean volumes come from.
-    n_phases : int
-        Channels of the one-hot volume.
+    coded : ndarray
+        ``(n, Z, Y, X)``, the coding of the labels of `patches`.
     timesteps : int
         Times are drawn evenly from 0 to `timesteps` − 1.
+    told_fractions : float
+        Share of the examples that tell their volume fractions; the rest holds not-a-numbers in their place.
     """
 
-    def __init__(self, patches: LabelledPatches, *, n_phases: int, timesteps: int) -> None:
-        self.patches, self.n_phases, self.timesteps = patches, n_phases, timesteps
+    def __init__(
+        self,
+        patches: LabelledPatches,
+        coded: np.ndarray,
+        *,
+        timesteps: int,
+        told_fractions: float = 0.0,
+    ) -> None:
+        self.patches, self.coded, self.timesteps, self.told = patches, coded, timesteps, told_fractions
 
     def __call__(self, index: int) -> dict[str, Tensor]:
-        """Return ``clean`` and ``noise`` (n, Z, Y, X) and ``timestep`` ()."""
+        """Return ``clean`` and ``noise`` (n, Z, Y, X), ``timestep`` () and, if any are told, ``fractions`` (n,)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.patches.seed, spawn_key=(NOISE, index)))
-        clean = signed_one_hot(self.patches[index], self.n_phases)
+        clean = self.patches.take(self.coded, index).astype(np.float32)
         timestep = rng.integers(self.timesteps)
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
-        return {
+        example = {
             "clean": torch.from_numpy(clean),
             "noise": torch.from_numpy(noise),
             "timestep": torch.tensor(int(timestep)),
         }
+        if self.told:
+            labels = self.patches[index]
+            shares = np.bincount(labels.ravel(), minlength=len(clean)) / labels.size
+            told = shares if rng.random() < self.told else np.full(len(clean), np.nan)
+            example["fractions"] = torch.from_numpy(told.astype(np.float32))
+        return example
 
 
 def load_material(config: MaterialConfig, *, seed: int) -> Material:
@@ -118,18 +137,25 @@ def train(config: DDPMConfig, *, stop_at: int | None = None) -> dict[str, Any]:
         return summary
     torch.manual_seed(config.seed)
     pipeline = _pipeline(config, material)
+    began = time.perf_counter()
     done = run_loop(
         pipeline.denoiser,
-        NoisyPatches(patches, n_phases=len(material.phases), timesteps=config.diffusion.timesteps),
-        DenoisingLoss(pipeline.scheduler),
+        NoisyPatches(
+            patches,
+            encode(material.labels, len(material.phases), coding=config.coding),
+            timesteps=config.diffusion.timesteps,
+            told_fractions=config.denoiser.told_fractions,
+        ),
+        DenoisingLoss(pipeline.schedule, min_snr=config.diffusion.min_snr),
         settings=config.training,
         folder=config.out,
         stop_at=stop_at,
         export=lambda averaged, folder: pipeline.with_denoiser(averaged).save_pretrained(folder / "model"),
+        monitor=MaterialMonitor(pipeline, material, sampling=config.sampling, folder=config.out),
     )
     if done < config.training.steps or not PartialState().is_main_process:
         return {"step": done}
-    return _finish(config, pipeline, material, patches)
+    return _finish(config, pipeline, material, patches, training_seconds=time.perf_counter() - began)
 
 
 class DenoisingLoss:
@@ -137,54 +163,82 @@ class DenoisingLoss:
 
     Parameters
     ----------
-    scheduler : DDPMScheduler
-        The forward process; its ``prediction_type`` says what is predicted.
+    schedule : NoiseSchedule
+        The forward process; its ``prediction`` says what is predicted.
+    min_snr : float, optional
+        See `NoiseSchedule.loss_weights`.
 
     References
     ----------
     .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, arXiv:2006.11239.
     """
 
-    def __init__(self, scheduler: DDPMScheduler) -> None:
-        self.scheduler = scheduler
+    def __init__(self, schedule: NoiseSchedule, *, min_snr: float | None = None) -> None:
+        self.schedule, self.min_snr = schedule, min_snr
 
     def __call__(self, denoiser: torch.nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch of `NoisyPatches`."""
         clean, noise, timesteps = batch["clean"], batch["noise"], batch["timestep"]
-        noisy = self.scheduler.add_noise(clean, noise, cast("torch.IntTensor", timesteps))
-        target = training_target(self.scheduler, clean=clean, noise=noise, timesteps=timesteps)
+        noisy = self.schedule.add_noise(clean, noise, timesteps)
+        target = self.schedule.target(clean, noise, timesteps)
+        prediction = denoiser(noisy, timesteps, batch.get("fractions"))
         # Half precision is for the network; squares of small differences need the full one.
-        return F.mse_loss(denoiser(noisy, timesteps).float(), target.float())
+        errors = (prediction.float() - target).square().mean(dim=(1, 2, 3, 4))
+        return (errors * self.schedule.loss_weights(timesteps, min_snr=self.min_snr)).mean()
 
 
 def _pipeline(config: DDPMConfig, material: Material) -> StructurePipeline:
-    size = config.denoiser
+    size, n_phases = config.denoiser, len(material.phases)
     denoiser = Denoiser(
-        n_phases=len(material.phases),
+        n_phases=n_phases,
         channels=size.channels,
         blocks_per_level=size.blocks_per_level,
         attention_levels=size.attention_levels,
         attention_heads=size.attention_heads,
         stem=size.stem,
+        conditions=n_phases if size.told_fractions else 0,
+        planar=size.planar,
     )
-    diffusion = config.diffusion
-    return StructurePipeline(
-        denoiser,
-        make_scheduler(timesteps=diffusion.timesteps, prediction_type=diffusion.prediction_type),
+    if size.gradient_checkpointing:
+        denoiser.gradient_checkpointing = True
+    schedule = cosine_schedule(
+        timesteps=config.diffusion.timesteps,
+        noise_scale=config.diffusion.noise_scale,
+        prediction=config.diffusion.prediction_type,
+    )
+    card = ModelCard(
+        kind="diffusion",
         phases=material.phases,
         voxel_size_um=material.voxel_size_um,
         patch=config.patches.size,
+        settings={"precision": config.training.mixed_precision, "fractions": list(material.fractions())},
     )
+    return StructurePipeline(denoiser, schedule, card=card)
 
 
 def _finish(
-    config: DDPMConfig, pipeline: StructurePipeline, material: Material, patches: LabelledPatches
+    config: DDPMConfig,
+    pipeline: StructurePipeline,
+    material: Material,
+    patches: LabelledPatches,
+    *,
+    training_seconds: float,
 ) -> dict[str, Any]:
     """Write the model with averaged weights, samples of it, and the summary (last: it marks the run's end)."""
     run, wanted, began = Path(config.out), config.sampling, time.perf_counter()
+    if wanted.calibrate:
+        pipeline = pipeline.calibrated(
+            material.fractions(), count=wanted.calibrate, steps=wanted.steps, seed=config.seed + CALIBRATION_SEED
+        )
     with replace_when_complete(run / "model") as temporary:
         pipeline.save_pretrained(temporary)
-    samples = pipeline(wanted.shape, count=wanted.count, steps=wanted.steps, seed=config.seed, sampler=wanted.sampler)
+    samples = pipeline(
+        wanted.shape,
+        count=wanted.count,
+        steps=wanted.steps,
+        seed=config.seed,
+        settings=WalkSettings(sampler=wanted.sampler),
+    )
     write_samples(run / "samples", samples, material)
     write_slices(run / "slices.png", samples, np.stack([patches[i] for i in range(min(4, wanted.count))]))
     return write_summary(
@@ -193,6 +247,7 @@ def _finish(
         material,
         step=config.training.steps,
         parameters=sum(p.numel() for p in pipeline.denoiser.parameters()),
+        training_seconds=round(training_seconds, 2),
         sampling_seconds=round(time.perf_counter() - began, 2),
     )
 

@@ -2,7 +2,7 @@
 
 from volume.corpus import Corpus, Sample
 from volume.errors import MissingVolumeError, VolumeFileError
-from volume.files import accepted_suffixes, read, write
+from volume.files import accepted_suffixes, read, write, write_slabs
 from volume.formats.registry import choose_for_writing
 from volume.labels import check_labels, from_one_hot, one_hot
 from volume.model import Volume
@@ -20,4 +20,5 @@ __all__ = [
     "one_hot",
     "read",
     "write",
+    "write_slabs",
 ]

@@ -1,15 +1,18 @@
 """Reading and writing volumes: the format follows from the name, every fault becomes one sentence."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from volume.errors import MissingVolumeError, VolumeFileError, in_one_sentence
+from volume.formats import ome_zarr
 from volume.formats.registry import accepted_suffixes, choose_for_reading, choose_for_writing
 from volume.model import Volume
+from volume.note import to_note
 
-__all__ = ["accepted_suffixes", "read", "write"]
+__all__ = ["accepted_suffixes", "read", "write", "write_slabs"]
 
 
 def read(path: str | Path, *, voxel_size_um: Any = None) -> Volume:
@@ -86,6 +89,86 @@ def write(path: str | Path, volume: Any) -> None:
         file_format.write(path, volume)
     except OSError as error:
         raise VolumeFileError(f"cannot write '{path}' ({error.strerror or error}); choose another place") from error
+
+
+def write_slabs(
+    path: str | Path,
+    slabs: Iterable[np.ndarray],
+    *,
+    shape: Sequence[int],
+    dtype: Any = np.uint8,
+    voxel_size_um: Any = None,
+    phases: Any = None,
+) -> None:
+    """Write a volume that is larger than memory, as OME-Zarr; the folder is either complete or absent.
+
+    Parameters
+    ----------
+    path : path-like
+        Ends in ``.zarr``. What was there before is replaced at the very end.
+    slabs : iterable of array_like
+        ``(planes, Y, X)`` of any number of planes, from the first plane to the last, of the type `dtype`. No more than
+        128 planes and one slab are held at a time.
+    shape : three ints
+        ``(Z, Y, X)`` of the whole.
+    dtype : dtype
+        Of the whole, labels unless given; booleans become ``uint8``.
+    voxel_size_um : sequence of three numbers, optional
+        Size of a voxel along (z, y, x) in micrometres.
+    phases : sequence of str, optional
+        Names indexed by label.
+
+    Raises
+    ------
+    VolumeFileError
+        A ``ValueError``: another suffix, a slab of another plane or type, too few or too many planes, values that are
+        not finite, a place that cannot be written to.
+    """
+    path = Path(path)
+    if choose_for_writing(path) is not ome_zarr:
+        raise VolumeFileError(f"'{path}' cannot be written slab by slab; give a name that ends in .zarr")
+    whole = _whole_shape(shape)
+    kind = np.dtype(np.uint8 if np.dtype(dtype) == np.bool_ else dtype).newbyteorder("=")
+    if kind.name not in ome_zarr.DTYPES:
+        raise VolumeFileError(f"'{path}': {ome_zarr.NAME} cannot hold {kind.name}; convert the slabs")
+    # A volume of one voxel checks what is said of all of them.
+    about = Volume(np.zeros((1, 1, 1), kind), voxel_size_um, phases)
+    try:
+        checked = _checked_slabs(slabs, path, whole=whole, like=about)
+        ome_zarr.write_slabs(path, checked, shape=whole, dtype=kind, note=to_note(about))
+    except OSError as error:
+        raise VolumeFileError(f"cannot write '{path}' ({error.strerror or error}); choose another place") from error
+
+
+def _whole_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    lengths = tuple(shape)
+    if len(lengths) != 3 or not all(isinstance(n, int | np.integer) and n >= 1 for n in lengths):
+        raise VolumeFileError(f"shape is {shape!r}; give three whole lengths (z, y, x) of at least 1 voxel")
+    return int(lengths[0]), int(lengths[1]), int(lengths[2])
+
+
+def _checked_slabs(
+    slabs: Iterable[np.ndarray], path: Path, *, whole: tuple[int, int, int], like: Volume
+) -> Iterator[np.ndarray]:
+    done = 0
+    for slab in slabs:
+        native = _to_native(np.asarray(slab))
+        if native.ndim != 3 or native.shape[1:] != whole[1:] or done + len(native) > whole[0]:
+            raise VolumeFileError(
+                f"'{path}': a slab of shape {native.shape} came at plane {done}; it does not fit into {whole}"
+            )
+        if native.dtype != like.array.dtype:
+            raise VolumeFileError(
+                f"'{path}': a slab holds {native.dtype.name} instead of {like.array.dtype.name}; convert it"
+            )
+        _refuse_not_finite(native, f"a slab for '{path}'")
+        if native.size:
+            # Refuses a label without a name.
+            Volume(native, phases=like.phases)
+        done += len(native)
+        yield native
+    if done != whole[0]:
+        raise VolumeFileError(f"'{path}': the slabs hold {done} planes of {whole[0]}; nothing was written")
 
 
 def _to_native(array: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ from generative.configuration import (
     SamplingConfig,
 )
 from generative.denoiser import Denoiser
+from generative.loading import ModelCard
+from generative.noise_schedule import cosine_schedule
 from generative.pipeline import StructurePipeline
-from generative.scheduling import make_scheduler
 
 
 @pytest.fixture
@@ -35,12 +36,9 @@ def wild_denoiser():
 
 @pytest.fixture
 def wild_pipe(wild_denoiser):
-    def build(n_phases=2, prediction_type="v_prediction", **size):
-        return StructurePipeline(
-            wild_denoiser(n_phases, **size),
-            make_scheduler(prediction_type=prediction_type),
-            phases=[f"phase {i}" for i in range(n_phases)],
-        )
+    def build(n_phases=2, prediction="v_prediction", patch=(4, 4, 4), **size):
+        card = ModelCard("diffusion", tuple(f"phase {i}" for i in range(n_phases)), patch=patch)
+        return StructurePipeline(wild_denoiser(n_phases, **size), cosine_schedule(prediction=prediction), card=card)
 
     return build
 

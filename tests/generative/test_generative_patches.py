@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import volume
-from generative.patches import LabelledPatches, read_material, signed_one_hot
+from generative.patches import LabelledPatches, read_material
 
 
 def numbered(shape):
@@ -68,13 +68,12 @@ def test_volume_smaller_than_the_patch_is_refused():
         LabelledPatches(np.zeros((8, 7, 8), np.uint8), size=(8, 8, 8), stride=1)
 
 
-def test_one_hot_is_plus_one_in_its_channel_and_minus_one_elsewhere():
-    labels = np.array([[[0, 1, 2]]], dtype=np.uint8)
-    assert signed_one_hot(labels, 3)[:, 0, 0].tolist() == [[1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
-    rng = np.random.default_rng(0)
-    labels = rng.integers(4, size=(3, 4, 5)).astype(np.uint8)
-    assert np.array_equal(signed_one_hot(labels, 4), 2 * volume.one_hot(labels, 4) - 1)
-    assert np.array_equal(volume.from_one_hot(signed_one_hot(labels, 4)), labels)
+def test_what_goes_with_the_labels_is_cut_and_turned_like_them():
+    labels = numbered((6, 7, 8))
+    patches = LabelledPatches(labels, size=(4, 4, 4), stride=1, symmetry="cubic", seed=5)
+    both = np.stack([labels, -labels])
+    for i in range(60):
+        assert np.array_equal(patches.take(both, i), np.stack([patches[i], -patches[i]]))
 
 
 def test_material_keeps_names_and_voxel_size_of_a_volume():

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import generative
 import volume
+from generative.coding import encode
 from generative.configuration import DDPMConfig, MaterialConfig, PatchConfig
 from generative.patches import LabelledPatches
 from generative.training import NoisyPatches, load_material, train
@@ -110,14 +111,29 @@ def test_moving_average_is_that_of_the_weights_after_each_step(tiny_config):
 
 def test_example_depends_on_its_index_alone(two_phases):
     patches = [LabelledPatches(two_phases, size=(4, 4, 4), stride=2, symmetry="cubic", seed=7) for _ in range(2)]
-    onward, alone = (NoisyPatches(p, n_phases=2, timesteps=1000) for p in patches)
+    coded = encode(two_phases, 2)
+    onward, alone = (NoisyPatches(p, coded, timesteps=1000, told_fractions=0.5) for p in patches)
     examples = [onward(i) for i in range(40)]
     for i in (39, 0, 17):
-        assert all(torch.equal(alone(i)[k], examples[i][k]) for k in ("clean", "noise", "timestep"))
+        example = alone(i)
+        assert all(torch.equal(example[k].nan_to_num(-1.0), examples[i][k].nan_to_num(-1.0)) for k in example)
+
+
+def test_examples_tell_their_fractions_as_often_as_asked(two_phases):
+    patches = LabelledPatches(two_phases, size=(4, 4, 4), stride=2, symmetry="cubic", seed=7)
+    noisy = NoisyPatches(patches, encode(two_phases, 2), timesteps=1000, told_fractions=0.75)
+    examples = [noisy(i) for i in range(400)]
+    told = np.array([bool(e["fractions"].isfinite().all()) for e in examples])
+    assert told.mean() == pytest.approx(0.75, abs=4 * np.sqrt(0.75 * 0.25 / 400))
+    for i in np.flatnonzero(told)[:20]:
+        share = (patches[int(i)] == 1).mean()
+        assert examples[i]["fractions"].tolist() == pytest.approx([1 - share, share])
+    assert "fractions" not in NoisyPatches(patches, encode(two_phases, 2), timesteps=10)(0)
 
 
 def test_noise_and_times_of_the_examples_are_gaussian_and_even(two_phases):
-    noisy = NoisyPatches(LabelledPatches(two_phases, size=(8, 8, 8), stride=2, seed=7), n_phases=2, timesteps=10)
+    patches = LabelledPatches(two_phases, size=(8, 8, 8), stride=2, seed=7)
+    noisy = NoisyPatches(patches, encode(two_phases, 2), timesteps=10)
     examples = [noisy(i) for i in range(300)]
     noise = torch.stack([e["noise"] for e in examples])
     assert float(noise.mean()) == pytest.approx(0, abs=4 / noise.numel() ** 0.5)

@@ -1,6 +1,7 @@
 """OME-Zarr (NGFF 0.5, and 0.4 for reading): the finest level, with its scale and units."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from volume.model import Volume
 from volume.note import from_note, to_note
 from volume.voxel_size import from_header, micrometres_per
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "owns", "read", "write"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "owns", "read", "write", "write_slabs"]
 
 NAME = "OME-Zarr"
 SUFFIXES = (".zarr",)
@@ -44,30 +45,70 @@ def read(path: Path) -> Volume:
 
 def write(path: Path, volume: Volume) -> None:
     """Write one level in chunks of at most 128³ voxels."""
-    import zarr
-
-    axes = [{"name": name, "type": "space"} for name in "zyx"]
-    if volume.voxel_size_um is not None:
-        axes = [{**axis, "unit": "micrometer"} for axis in axes]
-    # NGFF demands a scale; without a unit beside it, it is a count of voxels.
-    scale = {"type": "scale", "scale": list(volume.voxel_size_um or (1.0, 1.0, 1.0))}
-    image: Any = {"name": path.name, "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
-    with replace_when_complete(path) as temporary:
-        group = zarr.create_group(temporary, zarr_format=3)
-        group.attrs.update({"ome": {"version": "0.5", "multiscales": [image]}, NOTE_KEY: to_note(volume)})
-        array = group.create_array(
-            "0",
-            shape=volume.shape,
-            dtype=volume.array.dtype,
-            chunks=tuple(min(CHUNK, size) for size in volume.shape),
-            dimension_names=("z", "y", "x"),
-        )
+    with _new_level(path, volume.shape, volume.array.dtype, note=to_note(volume)) as array:
         array[...] = volume.array
+
+
+def write_slabs(
+    path: Path,
+    slabs: Iterable[np.ndarray],
+    *,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    note: Mapping[str, Any],
+) -> None:
+    """Write the same from slabs ``(planes, Y, X)`` of any thickness; no more than 128 planes are held."""
+    with _new_level(path, shape, dtype, note=note) as array:
+        done = 0
+        # Whole chunks, each written once.
+        for layer in _layers(slabs, CHUNK):
+            array[done : done + len(layer)] = layer
+            done += len(layer)
 
 
 def owns(path: Path) -> bool:
     """Tell whether the folder is a zarr store."""
     return any((path / mark).is_file() for mark in MARKS)
+
+
+@contextlib.contextmanager
+def _new_level(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, note: Mapping[str, Any]) -> Iterator[Any]:
+    """Give an array to fill; the store takes its name once it is filled."""
+    import zarr
+
+    size = note["voxel_size_um"]
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    if size is not None:
+        axes = [{**axis, "unit": "micrometer"} for axis in axes]
+    # NGFF demands a scale; without a unit beside it, it is a count of voxels.
+    scale = {"type": "scale", "scale": size or [1.0, 1.0, 1.0]}
+    image: Any = {"name": path.name, "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
+    with replace_when_complete(path) as temporary:
+        group = zarr.create_group(temporary, zarr_format=3)
+        group.attrs.update({"ome": {"version": "0.5", "multiscales": [image]}, NOTE_KEY: note})
+        yield group.create_array(
+            "0",
+            shape=shape,
+            dtype=dtype,
+            chunks=tuple(min(CHUNK, length) for length in shape),
+            dimension_names=("z", "y", "x"),
+        )
+
+
+def _layers(slabs: Iterable[np.ndarray], planes: int) -> Iterator[np.ndarray]:
+    """Cut and join slabs into layers of so many planes, the last of what is left."""
+    held: list[np.ndarray] = []
+    missing = planes
+    for slab in slabs:
+        rest = slab
+        while len(rest) >= missing:
+            yield np.concatenate([*held, rest[:missing]])
+            held, rest, missing = [], rest[missing:], planes
+        if len(rest):
+            held.append(rest)
+            missing -= len(rest)
+    if held:
+        yield np.concatenate(held)
 
 
 def _find_image(group: Any, path: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,44 @@
+"""Train a DCGAN or SliceGAN, started as ``accelerate launch generative/train_gan.py --config FILE [--out DIR]``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):
+    # Started as a file, Python looks for packages in this folder; they are one above.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from accelerate import PartialState
+
+from generative.rivals.gan_configuration import GANConfig
+from generative.rivals.gan_training import train
+from launch import exit_on_bad_input, load_config
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the configuration, train, and say where the results are."""
+    parser = argparse.ArgumentParser(
+        prog="train_gan",
+        description="Train a DCGAN or SliceGAN on a labelled volume, a recipe or 2-D images. "
+        "The same command again resumes.",
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, e.g. configs/generative/dcgan.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    parser.add_argument("--out", type=Path, help="run folder; wins over 'out' of the configuration")
+    given = parser.parse_args(arguments)
+    # Quoted, because YAML would take a folder called 2024 for a number.
+    out = [f"out={json.dumps(str(given.out))}"] if given.out else []
+    with exit_on_bad_input("train_gan"):
+        config = load_config(GANConfig, given.config, [*given.set, *out])
+        summary = train(config)
+        if PartialState().is_main_process:
+            state = "was already finished" if summary.get("already_finished") else "finished"
+            print(f"{config.out}: {state} at step {summary['step']}")
+
+
+if __name__ == "__main__":
+    main()
