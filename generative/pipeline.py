@@ -331,7 +331,7 @@ class StructurePipeline:
             clean = self.schedule.clean_estimate(x, prediction.float(), times)
             if not bool(torch.isfinite(clean).all()):
                 raise ValueError("the model's estimate is not finite; its weights are broken: train it again")
-            return (clean if timestep == last else clean.clamp(-1, 1)).to(noisy.device)
+            return clean if timestep == last else clean.clamp(-1, 1)
 
         return estimate
 

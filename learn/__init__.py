@@ -1,6 +1,6 @@
 """Training that any network of the project shares: one loop, on one process or many, resumable to the bit."""
 
-from learn.loop import LoopSettings, checkpoints, train
+from learn.loop import LoopSettings, Turn, checkpoints, train
 from learn.runs import begin_run
 
-__all__ = ["LoopSettings", "begin_run", "checkpoints", "train"]
+__all__ = ["LoopSettings", "Turn", "begin_run", "checkpoints", "train"]

@@ -2,28 +2,36 @@
 
 Nothing random lives in the loop. Every sample is a function of its index alone, and the batch of step *s* holds
 the samples s B … (s + 1) B - 1 whichever process draws them. A resumed run therefore needs no random state.
+Networks that play against each other learn in turns; all turns of a step see the batch of that step.
 """
 
+import contextlib
 import copy
 import dataclasses
-import json
 import math
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from launch import make_output_folder, replace_when_complete
+from launch import replace_when_complete
+from learn.log import Log
 
-__all__ = ["LoopSettings", "checkpoints", "sample_indices", "train"]
+__all__ = ["LoopSettings", "Turn", "checkpoints", "sample_indices", "train"]
 
 Batch = Mapping[str, torch.Tensor]
+Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
+Monitor = Callable[[torch.nn.Module, int], Mapping[str, float]]
+# The name under which a module knows itself, as if it were its own part.
+WHOLE = ""
+# What torch and its parts say, besides torch.OutOfMemoryError and MemoryError.
+MEMORY_RAN_OUT = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,8 @@ class LoopSettings:
         How many of the newest stay.
     log_every : int
         Steps between lines of the log.
+    monitor_every : int
+        Steps between measurements of the averaged model, where `train` gets a monitor; 0: never.
     mixed_precision : {"no", "bf16", "fp16"}
         As accelerate understands it.
     compile : bool
@@ -80,6 +90,7 @@ class LoopSettings:
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
     loader_workers: int = 0
+    monitor_every: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every"):
@@ -88,11 +99,52 @@ class LoopSettings:
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
-        for name in ("warmup_steps", "weight_decay", "loader_workers"):
+        for name in ("warmup_steps", "weight_decay", "loader_workers", "monitor_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; give a number from 0 up to, not including, 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One player's move, where networks learn against each other.
+
+    During a turn only its own parameters learn; everything else of the model is held.
+
+    Parameters
+    ----------
+    loss : callable
+        From the whole model and the batch of the step to the mean loss of this turn. What it needs at random it
+        takes from the batch.
+    parameters : str
+        Name of the submodule that learns, e.g. ``"critic"``; it also names the turn in the log.
+    every : int
+        The turn is taken in each step of which this is a divisor, counted from 1.
+    learning_rate : float, optional
+        Its peak; that of `LoopSettings` unless given.
+    betas : tuple of two floats
+        AdamW's memories of the gradient and of its square.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+    """
+
+    loss: Loss
+    parameters: str
+    every: int = 1
+    learning_rate: float | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every is {self.every}; give a whole number above 0")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}; give a number above 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}; give two numbers from 0 up to, not including, 1")
 
 
 class IndexedSamples(Dataset[Batch]):
@@ -131,12 +183,13 @@ class WeightAverage:
 def train(
     model: torch.nn.Module,
     sample: Callable[[int], Batch],
-    loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+    loss: Loss | Sequence[Turn],
     *,
     settings: LoopSettings,
     folder: str | Path,
     stop_at: int | None = None,
     export: Callable[[torch.nn.Module, Path], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> int:
     """Train `model` in place, or go on where an earlier run in `folder` stopped.
 
@@ -146,17 +199,22 @@ def train(
         Freshly initialised. In the end, if all steps are done, it holds the averaged weights.
     sample : callable
         From a sample's index (0, 1, 2, …) to a mapping of tensors, without a batch axis.
-    loss : callable
-        From the (wrapped) model and a batch to the mean loss.
+    loss : callable or sequence of Turn
+        From the (wrapped) model and a batch to the mean loss; or the turns of a step, taken in this order, each
+        with an optimiser of its own. Losses of turns may differentiate twice.
     settings : LoopSettings
         How to train.
     folder : path-like
-        Run folder: ``checkpoints/step-NNNNNNNN`` and ``metrics.jsonl`` are kept there.
+        Run folder: ``checkpoints/step-NNNNNNNN`` and ``metrics.jsonl`` are kept there, and ``tensorboard`` where
+        the package of that name is installed.
     stop_at : int, optional
         Leave after this step as if killed.
     export : callable, optional
         Gets a copy of the model with averaged weights and the folder of a checkpoint about to be completed, to
         leave there what a user of the model needs.
+    monitor : callable, optional
+        Every ``settings.monitor_every`` steps it gets a copy of the model with averaged weights and the number of
+        steps done; the numbers that it returns go into the log by their names. Only the main process calls it.
 
     Returns
     -------
@@ -166,96 +224,180 @@ def train(
     Raises
     ------
     ValueError
-        If the batch does not divide over processes and parts, the newest checkpoint belongs to another network, or
-        the loss is no longer finite.
+        If the batch does not divide over processes and parts, the newest checkpoint belongs to another network,
+        a turn names no submodule, the loss is no longer finite, or memory runs out in a step.
     """
-    run = _Run(model, settings, Path(folder))
+    turns = (Turn(loss, WHOLE),) if callable(loss) else tuple(loss)
+    run = _Run(model, turns, settings=settings, folder=Path(folder))
     last = min(settings.steps, stop_at or settings.steps)
-    for step in run.steps(sample, loss, last=last):
+    for step in run.steps(sample, last=last):
         done = step + 1
+        numbers: dict[str, float] = {}
         if done % settings.log_every == 0 or done == settings.steps:
-            run.write_log(step)
+            numbers |= run.losses(step)
+        if monitor is not None and settings.monitor_every and done % settings.monitor_every == 0:
+            numbers |= run.measure(monitor)
+        run.write_log(numbers)
         if done % settings.checkpoint_every == 0 or done == settings.steps:
             run.write_checkpoint(export)
-    run.accelerator.wait_for_everyone()
+    run.close()
     if run.done >= settings.steps:
         model.load_state_dict(run.average.weights)
         model.eval()
-    # Whoever trained in half precision still predicts in full.
-    run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
-    run.accelerator.free_memory()
     return run.done
+
+
+class _Player:
+    """A turn, the parameters that learn in it, and their optimiser."""
+
+    def __init__(self, turn: Turn, model: torch.nn.Module, settings: LoopSettings) -> None:
+        self.turn = turn
+        try:
+            self.module = model.get_submodule(turn.parameters)
+        except AttributeError as error:
+            parts = ", ".join(name for name, _ in model.named_children())
+            raise ValueError(f"turn '{turn.parameters}' names no part of the model; its parts are {parts}") from error
+        self.learning = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self.peak = turn.learning_rate or settings.learning_rate
+        # Whoever is alone learns with every parameter, as AdamW's own record expects.
+        parameters = self.module.parameters() if turn.parameters == WHOLE else self.learning
+        self.optimizer: Any = torch.optim.AdamW(
+            parameters,
+            lr=self.peak,
+            betas=(float(turn.betas[0]), float(turn.betas[1])),
+            weight_decay=settings.weight_decay,
+        )
+
+    def key(self, name: str) -> str:
+        """Return what the log calls a number of this turn."""
+        return name if self.turn.parameters == WHOLE else f"{name}_{self.turn.parameters}"
 
 
 class _Run:
     """What a training run holds while it runs."""
 
-    def __init__(self, model: torch.nn.Module, settings: LoopSettings, folder: Path) -> None:
+    def __init__(self, model: torch.nn.Module, turns: Sequence[Turn], *, settings: LoopSettings, folder: Path) -> None:
         self.settings, self.folder, self.done = settings, folder, 0
-        self.loss = torch.zeros(())
+        self.parts: dict[str, list[torch.Tensor]] = {}
         self.accelerator = Accelerator(
             mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.accumulate
         )
         self.share = _share_of_batch(settings, self.accelerator.num_processes)
         self.average = WeightAverage(model, settings.ema_decay)
-        state = _newest_state(folder, model, self.average)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        if settings.compile:
-            model.compile()
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.players = _players(turns, model, settings)
+        state = _newest_state(folder, model, self.average, turns=turns)
+        self.model = self._prepared(model)
         self.average.move_to(self.accelerator.device)
         if state is not None:
-            # Only now do the weights lie where the optimiser's state must go.
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.accelerator.scaler is not None and state["scaler"] is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            self.done = int(state["step"])
+            self._restore(state)
         self.log = None
         if self.accelerator.is_main_process:
-            self.log = _Log(folder, self.done)
+            self.log = Log(folder, self.done)
             # Half-written checkpoints of runs that were killed.
             for left in folder.glob("checkpoints/.*-step-*"):
                 shutil.rmtree(left)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one loss for the whole model."""
+        return self.players[0].turn.parameters == WHOLE
 
     @property
     def bare(self) -> torch.nn.Module:
         """The model without what accelerate wraps around it."""
         return self.accelerator.unwrap_model(self.model)
 
-    def steps(
-        self,
-        sample: Callable[[int], Batch],
-        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
-        *,
-        last: int,
-    ) -> Iterator[int]:
-        """Take the optimiser steps that are left up to `last`; yield each one's number."""
-        first, settings = self.done, self.settings
+    def _prepared(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Bring the model to its device, and the optimisers under accelerate."""
+        if self.settings.compile:
+            for player in self.players:
+                player.module.compile()
+        if self.alone:
+            (player,) = self.players
+            model, player.optimizer = self.accelerator.prepare(model, player.optimizer)
+            return model
+        # The wrapper of several processes knows neither turns nor second derivatives; see `_average_gradients`.
+        model = model.to(self.accelerator.device)
+        for value in model.state_dict().values():
+            broadcast(value)
+        for player in self.players:
+            player.optimizer = self.accelerator.prepare(player.optimizer)
+        return model
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        # Only now do the weights lie where the optimiser's state must go.
+        if self.alone:
+            self.players[0].optimizer.load_state_dict(state["optimizer"])
+        else:
+            for player in self.players:
+                player.optimizer.load_state_dict(state["optimizer"][player.turn.parameters])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.done = int(state["step"])
+
+    def steps(self, sample: Callable[[int], Batch], *, last: int) -> Iterator[int]:
+        """Take the steps that are left up to `last`; yield each one's number."""
+        first = self.done
         batches = iter(self._loader(sample, first=first, last=last))
         # tqdm takes None as: only on a terminal.
         hidden = None if self.accelerator.is_local_main_process else True
         self.model.train()
         for step in tqdm(range(first, last), initial=first, total=last, desc="training", disable=hidden):
-            for group in self.optimizer.param_groups:
-                group["lr"] = _learning_rate(step, settings)
-            parts = []
-            for _ in range(settings.accumulate):
-                with self.accelerator.accumulate(self.model):
-                    parts.append(self._descend(next(batches), loss))
+            with _say_what_to_lower(step):
+                self._step(step, batches)
             self.average.update(self.bare, step)
-            self.loss, self.done = torch.stack(parts).mean(), step + 1
+            self.done = step + 1
             yield step
 
-    def _descend(self, batch: Batch, loss: Callable[[torch.nn.Module, Batch], torch.Tensor]) -> torch.Tensor:
-        batch = {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
-        with self.accelerator.autocast():
-            value = loss(self.model, batch)
-        self.accelerator.backward(value)
-        if self.accelerator.sync_gradients:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+    def _step(self, step: int, batches: Iterator[Batch]) -> None:
+        """Take the turns that are due."""
+        batch = [self._moved(next(batches)) for _ in range(self.settings.accumulate)]
+        self.parts = {}
+        for player in self.players:
+            if (step + 1) % player.turn.every:
+                continue
+            for group in player.optimizer.param_groups:
+                group["lr"] = _learning_rate(step, self.settings, player.peak)
+            with self._only(player):
+                self.parts[player.turn.parameters] = [self._descend(player, part) for part in batch]
+
+    def _moved(self, batch: Batch) -> Batch:
+        return {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
+
+    @contextlib.contextmanager
+    def _only(self, player: _Player) -> Iterator[None]:
+        """Hold the parameters of the others, which saves their gradients."""
+        held = [p for other in self.players if other is not player for p in other.learning]
+        for parameter in held:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in held:
+                parameter.requires_grad_(True)
+
+    def _descend(self, player: _Player, batch: Batch) -> torch.Tensor:
+        with self.accelerator.accumulate(self.model):
+            with self.accelerator.autocast():
+                value = player.turn.loss(self.model, batch)
+            self.accelerator.backward(value)
+            if self.accelerator.sync_gradients:
+                if not self.alone:
+                    self._average_gradients(player)
+                parameters = self.model.parameters() if self.alone else player.learning
+                self.accelerator.clip_grad_norm_(parameters, self.settings.gradient_clip)
+            player.optimizer.step()
+            player.optimizer.zero_grad()
         return value.detach()
+
+    def _average_gradients(self, player: _Player) -> None:
+        """Give every process the mean gradient of all."""
+        if self.accelerator.num_processes == 1:
+            return
+        gradients = [parameter.grad for parameter in player.learning if parameter.grad is not None]
+        mean = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+        for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def _loader(self, sample: Callable[[int], Batch], *, first: int, last: int) -> DataLoader[Batch]:
         indices = sample_indices(
@@ -272,13 +414,35 @@ class _Run:
             pin_memory=self.accelerator.device.type == "cuda",
         )
 
-    def write_log(self, step: int) -> None:
-        """Add a line with the mean loss of all processes."""
-        mean = float(self.accelerator.reduce(self.loss, reduction="mean"))
-        if not math.isfinite(mean):
-            raise ValueError(f"the loss is {mean} at step {step + 1}; lower learning_rate and start in another folder")
-        if self.log is not None:
-            self.log.add(step=step + 1, loss=mean, learning_rate=_learning_rate(step, self.settings))
+    def losses(self, step: int) -> dict[str, float]:
+        """Return the mean losses of all processes, and the learning rates, of the turns that the step took."""
+        numbers: dict[str, float] = {}
+        for player in self.players:
+            if player.turn.parameters not in self.parts:
+                continue
+            own = torch.stack(self.parts[player.turn.parameters]).mean()
+            mean = float(self.accelerator.reduce(own, reduction="mean"))
+            key = player.key("loss")
+            if not math.isfinite(mean):
+                raise ValueError(
+                    f"the {key} is {mean} at step {step + 1}; lower learning_rate and start in another folder"
+                )
+            numbers |= {
+                key: mean,
+                player.key("learning_rate"): _learning_rate(step, self.settings, player.peak),
+            }
+        return numbers
+
+    def measure(self, monitor: Monitor) -> dict[str, float]:
+        """Return what the monitor says of the averaged model; nothing on other processes than the main one."""
+        if not self.accelerator.is_main_process:
+            return {}
+        return {name: float(value) for name, value in monitor(self._averaged(), self.done).items()}
+
+    def write_log(self, numbers: Mapping[str, float]) -> None:
+        """Add a line, if there is anything to say."""
+        if self.log is not None and numbers:
+            self.log.add(self.done, numbers)
 
     def write_checkpoint(self, export: Callable[[torch.nn.Module, Path], None] | None) -> None:
         """Write the whole state, completely or not at all, and drop the oldest checkpoints."""
@@ -289,23 +453,38 @@ class _Run:
             )
         if not self.accelerator.is_main_process:
             return
+        with replace_when_complete(self.folder / "checkpoints" / f"step-{self.done:08d}") as temporary:
+            temporary.mkdir()
+            torch.save(self._state(), temporary / "state.pt")
+            if export is not None:
+                export(self._averaged(), temporary)
+        for old in checkpoints(self.folder)[: -self.settings.keep_checkpoints]:
+            shutil.rmtree(old)
+
+    def _state(self) -> dict[str, Any]:
         scaler = self.accelerator.scaler
-        state = {
+        optimizers = {player.turn.parameters: player.optimizer.state_dict() for player in self.players}
+        return {
             "step": self.done,
             "model": self.bare.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizers[WHOLE] if self.alone else optimizers,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "average": self.average.weights,
         }
-        with replace_when_complete(self.folder / "checkpoints" / f"step-{self.done:08d}") as temporary:
-            temporary.mkdir()
-            torch.save(state, temporary / "state.pt")
-            if export is not None:
-                averaged = copy.deepcopy(self.bare)
-                averaged.load_state_dict(self.average.weights)
-                export(averaged.eval(), temporary)
-        for old in checkpoints(self.folder)[: -self.settings.keep_checkpoints]:
-            shutil.rmtree(old)
+
+    def _averaged(self) -> torch.nn.Module:
+        averaged = copy.deepcopy(self.bare)
+        averaged.load_state_dict(self.average.weights)
+        return averaged.eval()
+
+    def close(self) -> None:
+        """Wait for the other processes and leave the model as it came."""
+        self.accelerator.wait_for_everyone()
+        if self.log is not None:
+            self.log.close()
+        # Whoever trained in half precision still predicts in full.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.accelerator.free_memory()
 
 
 def sample_indices(batch_size: int, *, first: int, last: int, process: int, processes: int) -> list[int]:
@@ -326,32 +505,34 @@ def _share_of_batch(settings: LoopSettings, processes: int) -> int:
     return settings.batch_size // parts
 
 
-def _learning_rate(step: int, settings: LoopSettings) -> float:
+def _learning_rate(step: int, settings: LoopSettings, peak: float) -> float:
     rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
     if settings.schedule == "constant":
-        return settings.learning_rate * rise
+        return peak * rise
     fall = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-    return settings.learning_rate * rise * max(0.01, fall)
+    return peak * rise * max(0.01, fall)
 
 
-class _Log:
-    """JSON lines; those beyond the checkpoint that a run resumes from are dropped, the seconds go on."""
+def _players(turns: Sequence[Turn], model: torch.nn.Module, settings: LoopSettings) -> list[_Player]:
+    names = [turn.parameters for turn in turns]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"turns are {names}; give at least one, each for another part of the model")
+    return [_Player(turn, model, settings) for turn in turns]
 
-    def __init__(self, folder: Path, done: int) -> None:
-        self.path = make_output_folder(folder) / "metrics.jsonl"
-        kept: list[dict[str, float]] = []
-        if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            # A killed run may have left half a line.
-            kept = [entry for line in lines if line.endswith("\n") and (entry := json.loads(line))["step"] <= done]
-            with replace_when_complete(self.path) as temporary:
-                temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        self.start = time.perf_counter() - (kept[-1]["seconds"] if kept else 0.0)
 
-    def add(self, **values: float) -> None:
-        values["seconds"] = round(time.perf_counter() - self.start, 3)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+@contextlib.contextmanager
+def _say_what_to_lower(step: int) -> Iterator[None]:
+    """Turn the many ways in which memory runs out into one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(words in str(error).lower() for words in MEMORY_RAN_OUT):
+            raise
+        raise ValueError(
+            f"memory ran out in step {step + 1}; lower batch_size or the size of a sample (patches.size, crop), or "
+            "raise accumulate, which works the batch off in so many parts"
+        ) from error
 
 
 def checkpoints(folder: str | Path) -> list[Path]:
@@ -359,13 +540,18 @@ def checkpoints(folder: str | Path) -> list[Path]:
     return sorted(Path(folder).glob("checkpoints/step-*"))
 
 
-def _newest_state(folder: Path, model: torch.nn.Module, average: WeightAverage) -> dict[str, Any] | None:
+def _newest_state(
+    folder: Path, model: torch.nn.Module, average: WeightAverage, *, turns: Sequence[Turn]
+) -> dict[str, Any] | None:
     """Load the newest checkpoint's weights into `model` and `average` and return its whole state."""
     found = checkpoints(folder)
     if not found:
         return None
     state: dict[str, Any] = torch.load(found[-1] / "state.pt", map_location="cpu", weights_only=True)
+    names = {turn.parameters for turn in turns}
     try:
+        if state["optimizer"].keys() != ({"state", "param_groups"} if names == {WHOLE} else names):
+            raise RuntimeError("its optimisers are others")
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise ValueError(

@@ -1,5 +1,6 @@
 """A run folder belongs to one configuration."""
 
+import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ["begin_run"]
 
 def begin_run(folder: str | Path, config: Any, *, seed: int, may_differ: Collection[str] = ()) -> None:
     """Write the record of a run, unless its folder holds checkpoints of another configuration.
+
+    A setting that the old record does not know, because it is younger than the record, had its default.
 
     Parameters
     ----------
@@ -44,10 +47,11 @@ def begin_run(folder: str | Path, config: Any, *, seed: int, may_differ: Collect
 def _changed_settings(folder: Path, config: Any, may_differ: Collection[str]) -> set[str]:
     """Return the keys that have another value than in the record; refuse those that may not."""
     try:
-        before = _flat(json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"])
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))["config"]
+        before = _flat(_with_defaults(record, config))
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"'{folder}' has checkpoints but no readable run.json; choose another run folder") from error
-    now = _flat(json.loads(json.dumps(to_plain(config))))
+    now = _flat(_json(config))
     changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     for key in sorted(changed - set(may_differ)):
         raise ConfigError(
@@ -55,6 +59,27 @@ def _changed_settings(folder: Path, config: Any, may_differ: Collection[str]) ->
             "set it back or choose another run folder"
         )
     return changed
+
+
+def _with_defaults(record: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return an old record with the defaults of those settings of `config` that it does not have."""
+    values = dict(record)
+    if not dataclasses.is_dataclass(config) or hasattr(config, "to_plain"):
+        return values
+    for field in dataclasses.fields(config):
+        if field.name not in values:
+            if field.default is not dataclasses.MISSING:
+                values[field.name] = _json(field.default)
+            elif field.default_factory is not dataclasses.MISSING:
+                values[field.name] = _json(field.default_factory())
+        elif isinstance(values[field.name], Mapping):
+            values[field.name] = _with_defaults(values[field.name], getattr(config, field.name))
+    return values
+
+
+def _json(value: Any) -> Any:
+    """Return a value as it looks after it was written to a record and read again."""
+    return json.loads(json.dumps(to_plain(value)))
 
 
 def _flat(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:

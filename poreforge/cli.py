@@ -84,6 +84,53 @@ def _parser() -> argparse.ArgumentParser:
     _add_voxel_size(reconstruct)
     reconstruct.set_defaults(run=_reconstruct)
 
+    generate = commands.add_parser("generate", help="new volumes from a trained model; the same command again goes on")
+    generate.add_argument("--model", required=True, metavar="NAME", help="shipped name, or folder of a training run")
+    generate.add_argument(
+        "--shape", nargs=3, type=_number, metavar=("Z", "Y", "X"), help="voxels (default: those of its patches)"
+    )
+    generate.add_argument("--count", type=_number, default=1, metavar="N", help="how many (default: 1)")
+    generate.add_argument("--first", type=_number, default=0, metavar="I", help="number of the first (default: 0)")
+    generate.add_argument("--seed", type=_number, default=0, metavar="S", help="default: 0")
+    generate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the volumes")
+    generate.add_argument("--steps", type=_number, metavar="N", help="steps from noise to volume (default: 25)")
+    generate.add_argument("--fractions", nargs="+", type=float, metavar="F", help="of each phase's volume, exact")
+    generate.add_argument("--periodic", action="store_true", help="make opposite faces fit together")
+    generate.add_argument("--sampler", default="dpm++", metavar="NAME", help="dpm++ (default), ddim or ddpm")
+    generate.add_argument(
+        "--guidance", type=float, default=1.0, metavar="W", help="how strongly it is told --fractions (default: 1)"
+    )
+    generate.add_argument("--overlap", type=_number, metavar="N", help="voxels that windows share")
+    generate.add_argument("--format", metavar="NAME", help="tif or zarr (default: zarr for what is large)")
+    generate.set_defaults(run=_generate)
+
+    compare = commands.add_parser("compare", help="generated volumes against a real one, number by number")
+    compare.add_argument("--real", required=True, metavar="VOLUME", help="file or folder with labels, 0 being pore")
+    compare.add_argument(
+        "--generated", required=True, nargs="+", action="extend", metavar="[NAME=]DIR",
+        help="a method's volume or folder of volumes; give several to compare methods",
+    )  # fmt: skip
+    compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    compare.add_argument("--subvolume", type=_number, default=64, metavar="N", help="edge of the cubes (default: 64)")
+    compare.add_argument("--most", type=_number, default=64, metavar="N", help="cubes a volume at most (default: 64)")
+    compare.add_argument("--held-out", metavar="VOLUME", help="real volume that no method was trained on")
+    compare.add_argument(
+        "--patches", type=_number, default=16, metavar="N", help="of each method, looked for in VOLUME (default: 16)"
+    )
+    compare.add_argument(
+        "--symmetry", default="cubic", metavar="NAME", help="of copies: cubic (default), transverse, flips, none"
+    )
+    compare.add_argument(
+        "--without", nargs="+", default=[], metavar="TOPIC",
+        help="leave out: sizes, transport, interfaces, memorisation, diversity, views",
+    )  # fmt: skip
+    compare.add_argument("--paper", metavar="TABLE", help="set the paper's two-phase or three-phase table beside it")
+    compare.add_argument(
+        "--normalisation", default="density", metavar="NAME", help="density (default), or paper: numbers as it prints"
+    )
+    _add_voxel_size(compare)
+    compare.set_defaults(run=_compare)
+
     export = commands.add_parser("export", help="a volume in the files of other programs")
     export.add_argument("volume", metavar="VOLUME", help="file or folder with labels, 0 being pore")
     export.add_argument(
@@ -198,6 +245,29 @@ def _reconstruct(parsed: argparse.Namespace) -> None:
     )
     print(table_text(found["methods"]))
     print(f"open {out / 'report.html'}")
+
+
+def _generate(parsed: argparse.Namespace) -> None:
+    from poreforge.generation import GenerationSettings, generate
+
+    settings = GenerationSettings(
+        shape=tuple(parsed.shape) if parsed.shape else None, count=parsed.count, first=parsed.first, seed=parsed.seed,
+        steps=parsed.steps, fractions=tuple(parsed.fractions) if parsed.fractions else None, periodic=parsed.periodic,
+        sampler=parsed.sampler, guidance_scale=parsed.guidance, overlap=parsed.overlap, format=parsed.format,
+    )  # fmt: skip
+    summary = generate(parsed.model, parsed.out, settings)
+    print(f"{parsed.out}: {len(summary['volumes'])} volumes of {tuple(summary['shape'])}")
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    from poreforge.compare import compare_files
+
+    report = compare_files(
+        parsed.real, parsed.generated, parsed.out, paper=parsed.paper, held_out=parsed.held_out,
+        patches=parsed.patches, symmetry=parsed.symmetry, without=parsed.without, subvolume=parsed.subvolume,
+        most=parsed.most, normalisation=parsed.normalisation, voxel_size_um=parsed.voxel_size,
+    )  # fmt: skip
+    print(f"open {report}")
 
 
 def _export(parsed: argparse.Namespace) -> None:

@@ -143,6 +143,31 @@ def test_noise_and_times_of_the_examples_are_gaussian_and_even(two_phases):
     assert len(counts) == 10
 
 
+def test_planar_network_learns_a_picture_and_makes_volumes(tiny_config, two_phases):
+    config = tiny_config(two_phases[:1], steps=2)
+    config = dataclasses.replace(
+        config,
+        patches=PatchConfig(size=(1, 8, 8), stride=2, symmetry="cubic"),
+        denoiser=dataclasses.replace(config.denoiser, planar=True),
+    )
+    train(config)
+    pipe = generative.load(config.out, device="cpu")
+    assert pipe(count=2, steps=2).shape == (2, 1, 8, 8)
+    assert pipe((6, 8, 10), steps=2).shape == (1, 6, 8, 10)
+    smooth = dataclasses.replace(config.coding, kind="distance")
+    with pytest.raises(ValueError, match="a planar network learns 'one_hot'"):
+        dataclasses.replace(config, coding=smooth)
+
+
+def test_model_that_is_told_fractions_is_told_those_asked_for(tiny_config):
+    config = tiny_config(steps=2)
+    config = dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, told_fractions=0.5))
+    train(config)
+    pipe = generative.load(config.out, device="cpu")
+    assert pipe.denoiser.config["conditions"] == 2
+    assert pipe(steps=2, fractions=(0.25, 0.75)).mean() == 0.75
+
+
 @pytest.mark.parametrize("n_phases", [2, 3])
 def test_training_takes_non_cubic_patches_of_n_phases(tiny_config, n_phases):
     labels = np.random.default_rng(0).integers(n_phases, size=(6, 8, 12)).astype(np.uint8)
@@ -251,6 +276,12 @@ def test_recipe_is_built_with_the_seed(monkeypatch):
         ("material.volume=a.tif", "exactly one of"),
         ("seed=-1", "must not be negative"),
         ("training.ema_decay=1.0", "not including, 1"),
+        ("denoiser.told_fractions=1.0", "not including, 1"),
+        ("diffusion.noise_scale=0", "'noise_scale' is 0.0; it must be positive"),
+        ("diffusion.min_snr=-1", "'min_snr' is -1.0; it must be positive"),
+        ("sampling.calibrate=-1", "'calibrate' is -1; give 0 or more volumes"),
+        ("coding.kind=sharp", "must be one of"),
+        ("denoiser.planar=true", "a planar network learns squares"),
     ],
 )
 def test_configuration_errors_name_the_key(override, message):
@@ -340,3 +371,24 @@ def test_training_starts_without_the_heavy_packages():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_two_processes_train_the_model_that_one_trains(tiny_config, tmp_path):
+    one, two = tiny_config(out="one"), tiny_config(out="two")
+    more = ["--set", "training.steps=4", "--set", "training.checkpoint_every=4"]
+    python, *script = command(two, *more)
+    launch = [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
+    done = subprocess.run(
+        launch, cwd=tmp_path, env=clean_environment() | {"ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True,
+        timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished at step 4") == 1
+    train(load_config(DDPMConfig, ROOT / "configs/generative/smoke.yaml", [a for a in command(one, *more) if "=" in a]
+                      + [f"out={one.out}"]))  # fmt: skip
+    assert list(losses(two.out)) == list(losses(one.out))
+    assert list(losses(two.out).values()) == pytest.approx(list(losses(one.out).values()), rel=1e-5)
+    ours, theirs = weights(one.out), weights(two.out)
+    # The first steps of Adam move a weight by its learning rate whatever the gradient's size: rounding shows.
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)

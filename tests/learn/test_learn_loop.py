@@ -319,7 +319,7 @@ def test_gradient_that_is_not_finite_leaves_no_checkpoint_of_broken_weights(tmp_
 
 def test_learning_rate_rises_linearly_and_falls_as_a_half_cosine_to_a_hundredth():
     settings = LoopSettings(steps=1000, learning_rate=2.0, warmup_steps=20)
-    rates = np.array([_learning_rate(step, settings) for step in range(1000)])
+    rates = np.array([_learning_rate(step, settings, 2.0) for step in range(1000)])
     assert rates[0] == pytest.approx(2.0 / 20)
     assert rates[9] == pytest.approx(2.0 * 10 / 20, rel=1e-3)
     assert rates[19] == pytest.approx(2.0, rel=1e-2)
@@ -332,7 +332,7 @@ def test_learning_rate_rises_linearly_and_falls_as_a_half_cosine_to_a_hundredth(
 def test_constant_schedule_stays_at_the_peak_for_any_number_of_steps():
     for steps in (50, 500):
         settings = LoopSettings(steps=steps, learning_rate=2.0, warmup_steps=4, schedule="constant")
-        assert [_learning_rate(s, settings) for s in (0, 1, 3, 4, steps - 1)] == [0.5, 1.0, 2.0, 2.0, 2.0]
+        assert [_learning_rate(s, settings, 2.0) for s in (0, 1, 3, 4, steps - 1)] == [0.5, 1.0, 2.0, 2.0, 2.0]
 
 
 def test_average_of_constant_weights_is_those_weights():
