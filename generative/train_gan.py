@@ -10,11 +10,11 @@ if __package__ in (None, ""):
     # Started as a file, Python looks for packages in this folder; they are one above.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from accelerate import PartialState
 
 from generative.rivals.gan_configuration import GANConfig
 from generative.rivals.gan_training import train
 from launch import exit_on_bad_input, load_config
+from learn import this_process
 
 __all__ = ["main"]
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with exit_on_bad_input("train_gan"):
         config = load_config(GANConfig, given.config, [*given.set, *out])
         summary = train(config)
-        if PartialState().is_main_process:
+        if this_process().is_main_process:
             state = "was already finished" if summary.get("already_finished") else "finished"
             print(f"{config.out}: {state} at step {summary['step']}")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 import volume
@@ -22,7 +21,7 @@ from generative.patches import LabelledPatches, Material, read_material
 from generative.pipeline import StructurePipeline, WalkSettings
 from generative.samples import write_samples, write_slices, write_summary
 from launch import replace_when_complete
-from learn import begin_run
+from learn import begin_run, this_process
 from learn import train as run_loop
 
 __all__ = ["DenoisingLoss", "NoisyPatches", "load_material", "train"]
@@ -153,7 +152,7 @@ def train(config: DDPMConfig, *, stop_at: int | None = None) -> dict[str, Any]:
         export=lambda averaged, folder: pipeline.with_denoiser(averaged).save_pretrained(folder / "model"),
         monitor=MaterialMonitor(pipeline, material, sampling=config.sampling, folder=config.out),
     )
-    if done < config.training.steps or not PartialState().is_main_process:
+    if done < config.training.steps or not this_process().is_main_process:
         return {"step": done}
     return _finish(config, pipeline, material, patches, training_seconds=time.perf_counter() - began)
 

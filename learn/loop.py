@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from launch import replace_when_complete
 from learn.log import Log
+from learn.processes import on_cpu
 
 __all__ = ["LoopSettings", "Turn", "checkpoints", "sample_indices", "train"]
 
@@ -280,7 +281,7 @@ class _Run:
         self.settings, self.folder, self.done = settings, folder, 0
         self.parts: dict[str, list[torch.Tensor]] = {}
         self.accelerator = Accelerator(
-            mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.accumulate
+            cpu=on_cpu(), mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.accumulate
         )
         self.share = _share_of_batch(settings, self.accelerator.num_processes)
         self.average = WeightAverage(model, settings.ema_decay)

@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from launch import ConfigError, to_plain, write_record
 from learn.loop import checkpoints
+from learn.processes import this_process
 
 __all__ = ["begin_run"]
 
@@ -39,8 +38,8 @@ def begin_run(folder: str | Path, config: Any, *, seed: int, may_differ: Collect
     if checkpoints(folder) and not _changed_settings(folder, config, may_differ):
         return
     # The other processes must have read the old record before there is a new one.
-    PartialState().wait_for_everyone()
-    if PartialState().is_main_process:
+    this_process().wait_for_everyone()
+    if this_process().is_main_process:
         write_record(folder, config, seed=seed)
 
 

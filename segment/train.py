@@ -5,9 +5,8 @@ The same command again goes on where a stopped run left off.
 
 import argparse
 
-from accelerate import PartialState
-
 from launch import exit_on_bad_input, load_config
+from learn import this_process
 from segment.training import TrainingConfig, train_stage
 
 
@@ -20,7 +19,7 @@ def main() -> None:
     with exit_on_bad_input("segment/train.py"):
         config = load_config(TrainingConfig, arguments.config, arguments.set)
         segmenter = train_stage(config)
-        if PartialState().is_main_process:
+        if this_process().is_main_process:
             errors = ", ".join(f"{100 * error:+.2f}" for error in segmenter.porosity_errors)
             print(f"saved {config.out / 'segmenter'}; porosity errors on unseen volumes in points: {errors or 'none'}")
 

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import PartialState
 
 from launch import ConfigError
-from learn import LoopSettings, begin_run, train
+from learn import LoopSettings, begin_run, this_process, train
 from segment.losses import CrossEntropyDice
 from segment.networks import UNet
 from segment.samples import RandomCrops
@@ -141,7 +140,7 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     model.cpu()
     slices, refine = (model, None) if first is None else (first.slices, model)
     segmenter = Segmenter(slices, refine, phases, set_aside=config.validation)
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         held_out = [corpus[index] for index in range(n_train, len(corpus))]
         segmenter = calibrate(segmenter, held_out)
         segmenter.save(config.out / "segmenter")

@@ -1,7 +1,6 @@
 """How like the real material generated volumes are: numbers, curves, diversity, memorisation, seams."""
 
 from evaluate.likeness.curve_distances import CurveDistance, curve_distance
-from evaluate.likeness.diversity import Coverage, Diversity, diversity
 from evaluate.likeness.independent_draws import (
     Deviation,
     MeanOfDraws,
@@ -13,6 +12,7 @@ from evaluate.likeness.memorisation import MemorisationAudit, NearestPatches, me
 from evaluate.likeness.printed_units import paper_factor
 from evaluate.likeness.seams import SeamError, SeamErrors, seam_errors
 from evaluate.likeness.subvolume_measures import SubvolumeMeasures, measure_subvolumes, place_cubes
+from evaluate.likeness.variety import Coverage, Diversity, diversity
 
 __all__ = [
     "Coverage",

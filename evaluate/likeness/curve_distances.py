@@ -60,8 +60,9 @@ def curve_distance(
         Distances, lengths or diameters, ascending.
     measure : {"rms", "area"}
         ``"rms"``: root mean square of the difference along `at` (by trapezoids), over `scale`. For S2 with `scale`
-        φ(1 - φ) of the real material it is the error in units of the covariance at 0. ``"area"``: integral of the absolute difference, over `scale`; of two cumulative
-        distributions it is the Wasserstein-1 distance, in the unit of `at`.
+        φ(1 - φ) of the real material it is the error in units of the covariance at 0. ``"area"``: integral of the
+        absolute difference, over `scale`; of two cumulative distributions it is the Wasserstein-1 distance, in the
+        unit of `at`.
     scale : float
         Above 0.
     inflation : (float, float)

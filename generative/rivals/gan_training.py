@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from generative.rivals.dcgan import DCGAN, VolumesAndLatents, dcgan_generator, d
 from generative.rivals.gan_configuration import GANConfig, MicrographConfig
 from generative.rivals.slicegan import PlaneCrops, PlanesAndLatents, SliceGAN, slicegan_generator, slicegan_turns
 from launch import replace_when_complete
-from learn import Turn, begin_run
+from learn import Turn, begin_run, this_process
 from learn import train as run_loop
 
 __all__ = ["read_micrographs", "train"]
@@ -78,7 +77,7 @@ def train(config: GANConfig, *, stop_at: int | None = None) -> dict[str, Any]:
         export=lambda averaged, folder: game.pipeline(averaged).save_pretrained(folder / "model"),
         monitor=lambda averaged, step: _errors(config, game.pipeline(averaged), material),
     )
-    if done < config.training.steps or not PartialState().is_main_process:
+    if done < config.training.steps or not this_process().is_main_process:
         return {"step": done}
     return _finish(config, game, material)
 

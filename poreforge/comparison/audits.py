@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from evaluate.likeness.diversity import Diversity
     from evaluate.likeness.memorisation import MemorisationAudit
+    from evaluate.likeness.variety import Diversity
 
 __all__ = ["AUDITS", "Audits", "audit_method"]
 
@@ -82,7 +82,7 @@ def audit_method(
         except ValueError as error:
             reasons.append(f"memorisation: {error}")
     if "diversity" in audits:
-        from evaluate.likeness.diversity import diversity
+        from evaluate.likeness.variety import diversity
 
         try:
             count = max(patches, len(cubes))

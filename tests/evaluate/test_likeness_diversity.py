@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from evaluate.likeness.diversity import diversity
+from evaluate.likeness.variety import diversity
 from synth import gaussian_phases
 
 

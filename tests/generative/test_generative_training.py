@@ -377,11 +377,9 @@ def test_two_processes_train_the_model_that_one_trains(tiny_config, tmp_path):
     one, two = tiny_config(out="one"), tiny_config(out="two")
     more = ["--set", "training.steps=4", "--set", "training.checkpoint_every=4"]
     python, *script = command(two, *more)
-    launch = [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
-    done = subprocess.run(
-        launch, cwd=tmp_path, env=clean_environment() | {"ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True,
-        timeout=200,
-    )  # fmt: skip
+    launch = [python, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = start([*launch, *script], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished at step 4") == 1
     train(load_config(DDPMConfig, ROOT / "configs/generative/smoke.yaml", [a for a in command(one, *more) if "=" in a]
