@@ -1,5 +1,6 @@
 """The settings of a training run: one frozen dataclass, checked when it is built."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,10 @@ __all__ = [
     "PatchConfig",
     "SamplingConfig",
 ]
+
+# What torch takes as a seed is a number of 64 bits with a sign.
+MOST_SEED = 2**63 - 1
+MOST_TIMESTEPS = 1_000_000
 
 # A diffusion model learns slowly and gains from a long memory of its weights.
 LONG_TRAINING = LoopSettings(
@@ -93,6 +98,9 @@ class DenoiserConfig:
     told_fractions : float
         Share of the training patches whose volume fractions the network is told; 0 makes one that cannot be told.
         The rest (a tenth is usual) teaches it to do without, which guidance compares with.
+    linear : bool
+        Show the network the best linear estimate of the clean volume, which it then only corrects; see
+        `generative.linear_estimate.LinearEstimate`. Needs ``diffusion.prediction_type: sample``.
     gradient_checkpointing : bool
         Forget what lies between the blocks and compute it again on the way back: less memory, a third more time.
     """
@@ -104,6 +112,7 @@ class DenoiserConfig:
     stem: int = 1
     planar: bool = False
     told_fractions: float = 0.0
+    linear: bool = False
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -113,6 +122,18 @@ class DenoiserConfig:
             attention_heads=self.attention_heads,
             stem=self.stem,
         )
+        if self.channels[0] < 4:
+            raise ValueError(f"'channels' is {list(self.channels)}; the first must be 4 or more, to hold the time step")
+        if not 0 <= self.attention_levels <= len(self.channels):
+            raise ValueError(
+                f"'attention_levels' is {self.attention_levels}; give 0 to {len(self.channels)}, the number of levels"
+            )
+        for width in self.channels[len(self.channels) - self.attention_levels :]:
+            if width % self.attention_heads:
+                raise ValueError(
+                    f"'attention_heads' is {self.attention_heads}, which does not divide the {width} channels of a "
+                    "level that attends; change either"
+                )
         if not 0 <= self.told_fractions < 1:
             raise ValueError(f"'told_fractions' is {self.told_fractions}; give a number from 0 up to, not including, 1")
 
@@ -129,19 +150,25 @@ class DiffusionConfig:
         What the network predicts: velocity, noise or the clean volume.
     noise_scale : float
         See `generative.cosine_schedule`; 1 is the published schedule.
-    min_snr : float, optional
-        See `generative.NoiseSchedule.loss_weights`; without it every prediction weighs alike.
+    min_snr, least_snr : float
+        Bounds of the signal-to-noise ratio as a weight of the loss; see `generative.NoiseSchedule.loss_weights`.
+        Without the first every prediction weighs alike.
     """
 
     timesteps: int = 1000
     prediction_type: Prediction = "v_prediction"
     noise_scale: float = 1.0
     min_snr: float | None = None
+    least_snr: float = 0.0
 
     def __post_init__(self) -> None:
         _check_positive(timesteps=self.timesteps, noise_scale=self.noise_scale)
+        if self.timesteps > MOST_TIMESTEPS:
+            raise ValueError(f"'timesteps' is {self.timesteps}; give at most {MOST_TIMESTEPS}")
         if self.min_snr is not None:
             _check_positive(min_snr=self.min_snr)
+        if not 0 <= self.least_snr <= (self.min_snr or math.inf):
+            raise ValueError(f"'least_snr' is {self.least_snr}; give a number from 0 to 'min_snr'")
 
 
 @dataclass(frozen=True)
@@ -196,9 +223,14 @@ class DDPMConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"'seed' is {self.seed}; it must not be negative")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ValueError(f"'seed' is {self.seed}; it must not be negative, nor above {MOST_SEED}")
         self._check_patch()
+        if self.denoiser.linear and self.diffusion.prediction_type != "sample":
+            raise ValueError(
+                f"'diffusion.prediction_type' is '{self.diffusion.prediction_type}'; with 'denoiser.linear' it must be "
+                "'sample'"
+            )
         if self.sampling.steps > self.diffusion.timesteps:
             raise ValueError(
                 f"'sampling.steps' is {self.sampling.steps}, more than 'diffusion.timesteps' {self.diffusion.timesteps}"
@@ -226,5 +258,5 @@ class DDPMConfig:
 
 def _check_positive(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"'{name}' is {value}; it must be positive")
+        if not 0 < value < math.inf:
+            raise ValueError(f"'{name}' is {value}; it must be positive and finite")

@@ -130,7 +130,9 @@ def fraction_offsets(scores: NDArray[np.floating], fractions: Sequence[float]) -
         raise ValueError(f"fractions are {list(fractions)}; an offset is known only of phases that are there")
     scored = partial(_raised, lambda a, b: scores[:, a:b], scores.shape, np.zeros(n, dtype=np.float32))
     flat, voxels = _sample(scored, scores[0].size)
-    found = _offsets(flat, phase_counts(fractions, n_phases=n, voxels=voxels))
+    # As in `decode`: none of the phases may be left without a voxel, or with all of them.
+    counts = np.clip(phase_counts(fractions, n_phases=n, voxels=voxels), 1, max(1, voxels - 1))
+    found = _offsets(flat, counts)
     return found - found.mean()
 
 
@@ -142,7 +144,10 @@ def phase_counts(fractions: Sequence[float], *, n_phases: int, voxels: int) -> N
     ValueError
         As in `decode`.
     """
-    wanted = np.asarray(fractions, dtype=np.float64)
+    try:
+        wanted = np.asarray(fractions, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"fractions are {fractions!r}; give one number for each of the {n_phases} phases") from None
     if wanted.shape != (n_phases,):
         raise ValueError(f"fractions are {wanted.tolist()}; this model has {n_phases} phases and needs one for each")
     if not np.all((wanted >= 0) & (wanted <= 1)):

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
+from generative.linear_estimate import LinearEstimate
+
 __all__ = ["Denoiser"]
 
 
@@ -41,6 +43,12 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
         phase; 0: none.
     planar : bool
         Treat each z plane as a picture of its own: kernels 1 × 3 × 3; levels, stem and attention within the plane.
+    linear_window : three ints, optional
+        Shape of all volumes: the network is shown the best linear estimate of the clean volume too, and predicts what
+        is to be added to it; see `generative.linear_estimate.LinearEstimate`, whose numbers must be measured once
+        (``denoiser.linear.measure``). Its output then is a clean volume.
+    timesteps : int
+        Length of the schedule, which the linear estimate must know.
 
     Raises
     ------
@@ -65,6 +73,8 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
         stem: int = 1,
         conditions: int = 0,
         planar: bool = False,
+        linear_window: tuple[int, int, int] | None = None,
+        timesteps: int = 1000,
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = False
@@ -76,8 +86,11 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
         self.time = nn.Sequential(nn.Linear(channels[0], time_width), nn.SiLU(), nn.Linear(time_width, time_width))
         # One input more says whether the numbers are told at all.
         self.condition = nn.Linear(conditions + 1, time_width) if conditions else None
+        self.linear = None
+        if linear_window:
+            self.linear = LinearEstimate(linear_window, channels=n_phases, timesteps=timesteps)
         coded = n_phases * (stem**2 if planar else stem**3)
-        self.entry = conv(coded, channels[0])
+        self.entry = conv(coded * (2 if linear_window else 1), channels[0])
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         before = channels[0]
         for level, width in enumerate(channels):
@@ -134,6 +147,12 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name thei
                 f"not {tuple(noisy.shape)}"
             )
         emb = self._embed(timesteps, conditions)
+        if self.linear is None:
+            return self._predict_planes_or_volumes(noisy, emb)
+        linear = self.linear(noisy, timesteps)
+        return linear + self._predict_planes_or_volumes(torch.cat([noisy, linear.to(noisy)], dim=1), emb)
+
+    def _predict_planes_or_volumes(self, noisy: Tensor, emb: Tensor) -> Tensor:
         if not self.config["planar"]:
             return self._predict(noisy, emb)
         depth = noisy.shape[2]

@@ -353,7 +353,8 @@ class Guidance:
             for _ in range(self.moves):
                 loss, gradient = self._gradient(moved)
                 (direction,) = torch.autograd.grad(clean, noisy, gradient[None].to(clean), retain_graph=True)
-                moved = moved - self._step(loss, gradient, direction[0].float(), weight)
+                # The noisy windows lie on the CPU, and so does what comes back to them.
+                moved = moved - self._step(loss, gradient, direction[0].to(gradient), weight)
         return moved[None].to(x)
 
     def _gradient(self, clean: Tensor) -> tuple[Tensor, Tensor]:

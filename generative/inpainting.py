@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from generative.coding import LabelCoding, encode
+from generative.decoding import ReadScores, phase_counts
 
 __all__ = ["Known", "Placed", "known_region"]
+
+# Beyond any score of a network and any offset, but not so far that float32 has no places left for those.
+CERTAIN = np.float32(1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,42 @@ class Known:
     clean: Placed
     mask: Placed
     labels: Placed
+
+    def hold(self, read_scores: ReadScores) -> ReadScores:
+        """Make the known labels certain, so that decoding leaves them as they are, whatever fractions are asked for.
+
+        Parameters
+        ----------
+        read_scores : callable
+            As `generative.decoding.decode_slabs` takes it.
+        """
+
+        def held(first: int, last: int) -> NDArray[np.float32]:
+            scores = np.array(read_scores(first, last), dtype=np.float32)
+            inside = self.mask[first:last]
+            labels = self.labels[first:last][inside]
+            for phase, channel in enumerate(scores):
+                channel[inside] = np.where(labels == phase, CERTAIN, -CERTAIN)
+            return scores
+
+        return held
+
+    def check_room(self, fractions: Sequence[float]) -> None:
+        """Refuse fractions of the volume that the known region alone exceeds.
+
+        Raises
+        ------
+        ValueError
+            Naming the phase.
+        """
+        n, *volume = self.clean.shape
+        counts = phase_counts(fractions, n_phases=n, voxels=int(np.prod(volume)))
+        there = np.bincount(self.labels.box[self.mask.box], minlength=n)
+        for phase in np.flatnonzero(there > counts):
+            raise ValueError(
+                f"fractions ask for {counts[phase]} voxels of phase {phase}, but the known region alone holds "
+                f"{there[phase]}; ask for more of it, or mark less as known"
+            )
 
     def paste(self, decoded: NDArray[np.uint8], *, first: int = 0) -> NDArray[np.uint8]:
         """Return decoded labels with exactly the known ones in their place.

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from launch import make_output_folder
 from learn import checkpoints
 
-__all__ = ["GenerativeModel", "ModelCard", "load", "read_card", "shipped_models", "write_card"]
+__all__ = [
+    "GenerativeModel",
+    "ModelCard",
+    "checked_device",
+    "find_model",
+    "load",
+    "read_card",
+    "shipped_models",
+    "write_card",
+]
 
 SHIPPED = Path(__file__).parent / "weights"
 CARD = "material.json"
@@ -138,15 +147,35 @@ def load(name_or_folder: str | Path, *, device: Any = None) -> Any:
     Raises
     ------
     ValueError
-        If there is no such name or folder, or no complete model in it.
+        If there is no such name or folder, no complete model in it, or no such device.
     """
     import torch
 
-    folder = _model_folder(name_or_folder)
+    folder = find_model(name_or_folder)
     module, name = KINDS[read_card(folder).kind].split(":")
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return getattr(importlib.import_module(module), name).from_pretrained(folder).to(device)
+    place = checked_device(device)
+    return getattr(importlib.import_module(module), name).from_pretrained(folder).to(place)
+
+
+def checked_device(device: Any) -> Any:
+    """Return a torch device that is there.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know it or cannot reach it.
+    """
+    import torch
+
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {str(device)!r} cannot be used ({reason}); give cpu, cuda, cuda:1, …") from error
+    return place
 
 
 def shipped_models() -> list[str]:
@@ -154,7 +183,14 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
 
 
-def _model_folder(name_or_folder: str | Path) -> Path:
+def find_model(name_or_folder: str | Path) -> Path:
+    """Return the folder with the files of a model that `load` would read, which a training run may soon replace.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
     shipped = shipped_models()
     if str(name_or_folder) in shipped:
         return SHIPPED / str(name_or_folder)

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from generative.decoding import phase_counts
 
-__all__ = ["Request", "check_request", "sample_seed"]
+__all__ = ["Request", "check_request", "is_whole", "sample_seed"]
+
+# Counts of voxels, bytes and windows then stay whole numbers of 64 bits.
+MOST_VOXELS = 2**48
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,15 @@ def check_request(
     """
     whole = {"count": (count, 1), "seed": (seed, 0), "first": (first, 0)}
     for name, (value, least) in whole.items():
-        if not _is_whole(value) or value < least:
+        if not is_whole(value) or value < least:
             raise ValueError(f"{name} is {value!r}; give a whole number of at least {least}")
     lengths = default if shape is None else shape
     wanted = tuple(lengths) if isinstance(lengths, Sequence | np.ndarray) and not isinstance(lengths, str) else ()
-    if len(wanted) != 3 or not all(_is_whole(n) and n >= 1 for n in wanted):
+    if len(wanted) != 3 or not all(is_whole(n) and n >= 1 for n in wanted):
         raise ValueError(f"shape is {lengths!r}; give three whole lengths (z, y, x) of at least 1 voxel")
     z, y, x = (int(n) for n in wanted)
+    if prod((z, y, x)) > MOST_VOXELS:
+        raise ValueError(f"shape is {(z, y, x)}; give at most 2⁴⁸ voxels in all")
     if fractions is not None:
         phase_counts(fractions, n_phases=n_phases, voxels=z * y * x)
         fractions = tuple(float(f) for f in fractions)
@@ -86,5 +92,6 @@ def sample_seed(seed: int, index: int, *stream: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(index, *stream)).generate_state(1, np.uint64)[0])
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number, which True is not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -99,16 +100,28 @@ class FolderStore:
         ``(Z, Y, X)``.
     settings : dict
         All that the result depends on; plain numbers, text and lists.
+    remembers : bool
+        Whether estimates will be written too, which doubles what the disk must hold.
 
     Raises
     ------
     ValueError
-        If the folder holds a walk of other settings, damaged files, or cannot be written to.
+        If the folder holds a walk of other settings, damaged files, or cannot be written to, or if the disk is too
+        small.
     """
 
-    def __init__(self, folder: str | Path, channels: int, shape: Sequence[int], *, settings: dict[str, Any]) -> None:
-        self.folder = make_output_folder(folder)
+    def __init__(
+        self,
+        folder: str | Path,
+        channels: int,
+        shape: Sequence[int],
+        *,
+        settings: dict[str, Any],
+        remembers: bool = False,
+    ) -> None:
         self.channels, self.shape = channels, tuple(shape)
+        _check_space(Path(folder), self._plane * self.shape[0] * (4 if remembers else 2))
+        self.folder = make_output_folder(folder)
         _claim(self.folder / SETTINGS, settings)
         for left in self.folder.glob("*.partial"):
             left.unlink()
@@ -144,6 +157,13 @@ class FolderStore:
                 partial.replace(self._path(kind, self.done))
         self.done += 1
         self._drop_older()
+
+    def remove(self) -> None:
+        """Remove the folder; stopped half-way, it leaves what reads as a walk that has not begun."""
+        self.close()
+        for state in self.folder.glob("*-*.f32"):
+            state.unlink()
+        shutil.rmtree(self.folder)
 
     def close(self) -> None:
         """Close files that are being written."""
@@ -196,6 +216,10 @@ class StoredScores:
         """Return planes `first` up to, not including, `last`: ``(n, planes, Y, X)`` float32."""
         return self._store.read(first, min(last, self.shape[1]))[..., : self.shape[2], : self.shape[3]]
 
+    def remove(self) -> None:
+        """Remove the folder, when the scores are no longer needed."""
+        self._store.remove()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = np.ascontiguousarray(self.read(0, self.shape[1]))
         return whole if dtype is None else whole.astype(dtype, copy=False)
@@ -205,6 +229,20 @@ def _read_planes(path: Path, channels: int, shape: Sequence[int], first: int, la
     plane = channels * shape[1] * shape[2]
     values = np.fromfile(path, dtype=VALUE, count=(last - first) * plane, offset=first * plane * VALUE.itemsize)
     return values.reshape(last - first, channels, *shape[1:]).transpose(1, 0, 2, 3).astype(np.float32, copy=False)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Refuse what the disk cannot hold besides what the folder holds already."""
+    nearest = next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), None)
+    if nearest is None:
+        return
+    there = sum(file.stat().st_size for file in folder.glob("*-*.*")) if nearest == folder else 0
+    free = shutil.disk_usage(nearest).free + there
+    if needed > free:
+        raise ValueError(
+            f"the walk takes {needed / 1e9:.1f} GB of disk and '{nearest}' has {free / 1e9:.1f} GB free; lower the "
+            "shape, use the sampler ddim, which takes half of dpm++, or choose a folder on a larger disk"
+        )
 
 
 def _claim(path: Path, settings: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ __all__ = ["DenoisingLoss", "NoisyPatches", "load_material", "train"]
 NOISE = 2
 # Seeds of volumes that are made for the run's own use are far from those that a user would ask for.
 CALIBRATION_SEED = 2**31
+# Patches from which the linear estimate is measured.
+MEASURED = 256
 # What a resumed run may change: how far it goes, the place where it lies, and what it leaves there.
 FREE_KEYS = frozenset({"out", "training.steps", "training.checkpoint_every", "training.log_every"}) | {
     "training.loader_workers", "training.keep_checkpoints", "training.monitor_every", "sampling.watched",
@@ -61,10 +64,14 @@ class NoisyPatches:
     ) -> None:
         self.patches, self.coded, self.timesteps, self.told = patches, coded, timesteps, told_fractions
 
+    def clean(self, index: int) -> np.ndarray:
+        """Return the coded patch of an example, ``(n, Z, Y, X)`` float32."""
+        return self.patches.take(self.coded, index).astype(np.float32)
+
     def __call__(self, index: int) -> dict[str, Tensor]:
         """Return ``clean`` and ``noise`` (n, Z, Y, X), ``timestep`` () and, if any are told, ``fractions`` (n,)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.patches.seed, spawn_key=(NOISE, index)))
-        clean = self.patches.take(self.coded, index).astype(np.float32)
+        clean = self.clean(index)
         timestep = rng.integers(self.timesteps)
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
         example = {
@@ -136,16 +143,19 @@ def train(config: DDPMConfig, *, stop_at: int | None = None) -> dict[str, Any]:
         return summary
     torch.manual_seed(config.seed)
     pipeline = _pipeline(config, material)
+    examples = NoisyPatches(
+        patches,
+        encode(material.labels, len(material.phases), coding=config.coding),
+        timesteps=config.diffusion.timesteps,
+        told_fractions=config.denoiser.told_fractions,
+    )
+    if pipeline.denoiser.linear is not None:
+        pipeline.denoiser.linear.measure(examples.clean, count=MEASURED, schedule=pipeline.schedule)
     began = time.perf_counter()
     done = run_loop(
         pipeline.denoiser,
-        NoisyPatches(
-            patches,
-            encode(material.labels, len(material.phases), coding=config.coding),
-            timesteps=config.diffusion.timesteps,
-            told_fractions=config.denoiser.told_fractions,
-        ),
-        DenoisingLoss(pipeline.schedule, min_snr=config.diffusion.min_snr),
+        examples,
+        DenoisingLoss(pipeline.schedule, min_snr=config.diffusion.min_snr, least_snr=config.diffusion.least_snr),
         settings=config.training,
         folder=config.out,
         stop_at=stop_at,
@@ -164,16 +174,16 @@ class DenoisingLoss:
     ----------
     schedule : NoiseSchedule
         The forward process; its ``prediction`` says what is predicted.
-    min_snr : float, optional
-        See `NoiseSchedule.loss_weights`.
+    min_snr, least_snr : float
+        Bounds of the weight; see `NoiseSchedule.loss_weights`.
 
     References
     ----------
     .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, arXiv:2006.11239.
     """
 
-    def __init__(self, schedule: NoiseSchedule, *, min_snr: float | None = None) -> None:
-        self.schedule, self.min_snr = schedule, min_snr
+    def __init__(self, schedule: NoiseSchedule, *, min_snr: float | None = None, least_snr: float = 0.0) -> None:
+        self.schedule, self.min_snr, self.least_snr = schedule, min_snr, least_snr
 
     def __call__(self, denoiser: torch.nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch of `NoisyPatches`."""
@@ -183,7 +193,8 @@ class DenoisingLoss:
         prediction = denoiser(noisy, timesteps, batch.get("fractions"))
         # Half precision is for the network; squares of small differences need the full one.
         errors = (prediction.float() - target).square().mean(dim=(1, 2, 3, 4))
-        return (errors * self.schedule.loss_weights(timesteps, min_snr=self.min_snr)).mean()
+        weights = self.schedule.loss_weights(timesteps, min_snr=self.min_snr, least=self.least_snr)
+        return (errors * weights).mean()
 
 
 def _pipeline(config: DDPMConfig, material: Material) -> StructurePipeline:
@@ -197,6 +208,8 @@ def _pipeline(config: DDPMConfig, material: Material) -> StructurePipeline:
         stem=size.stem,
         conditions=n_phases if size.told_fractions else 0,
         planar=size.planar,
+        linear_window=config.patches.size if size.linear else None,
+        timesteps=config.diffusion.timesteps,
     )
     if size.gradient_checkpointing:
         denoiser.gradient_checkpointing = True
@@ -210,7 +223,11 @@ def _pipeline(config: DDPMConfig, material: Material) -> StructurePipeline:
         phases=material.phases,
         voxel_size_um=material.voxel_size_um,
         patch=config.patches.size,
-        settings={"precision": config.training.mixed_precision, "fractions": list(material.fractions())},
+        settings={
+            "precision": config.training.mixed_precision,
+            "fractions": list(material.fractions()),
+            "coding": asdict(config.coding),
+        },
     )
     return StructurePipeline(denoiser, schedule, card=card)
 

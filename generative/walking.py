@@ -49,6 +49,7 @@ def walk_windows(
     known: tuple[Any, Any] | None = ...,
     batch: int = ...,
     store: None = ...,
+    identity: str | None = ...,
     progress: str | None = ...,
 ) -> NDArray[np.float32]: ...
 
@@ -67,6 +68,7 @@ def walk_windows(
     known: tuple[Any, Any] | None = ...,
     batch: int = ...,
     store: str | Path,
+    identity: str | None = ...,
     progress: str | None = ...,
 ) -> StoredScores: ...
 
@@ -84,6 +86,7 @@ def walk_windows(
     known: tuple[Any, Any] | None = None,
     batch: int = 1,
     store: str | Path | None = None,
+    identity: str | None = None,
     progress: str | None = None,
 ) -> NDArray[np.float32] | StoredScores:
     """Walk a volume from noise to its last estimate, window by window but all windows at each step.
@@ -121,8 +124,10 @@ def walk_windows(
     store : path-like, optional
         A folder that keeps the state, so that memory holds two or three rows of windows however deep the volume is,
         and a walk that was killed goes on after its last finished step when called again with the same arguments.
-        (`known` and the estimator are not compared.) The disk holds twice ``4 n Z Y X`` bytes, four times for
-        samplers with a memory.
+        The disk holds twice ``4 n Z Y X`` bytes, four times for samplers with a memory.
+    identity : str, optional
+        What tells the estimator and what is known from others, such as a `generative.fingerprint.fingerprint`:
+        a stored walk is taken up again only with the same. Nothing else is known of them.
     progress : str, optional
         Title of a bar on the terminal.
 
@@ -149,7 +154,9 @@ def walk_windows(
         memory = MemoryStore(channels, windows.shape)
         _carry_out(task, memory, crew, progress)
         return np.ascontiguousarray(memory.state[:, : whole[0], : whole[1], : whole[2]])
-    files = FolderStore(store, channels, windows.shape, settings=_settings(task, whole))
+    settings = _settings(task, whole) | {"weights or request": identity}
+    remembers = bool(np.any(walk.memory != 0))
+    files = FolderStore(store, channels, windows.shape, settings=settings, remembers=remembers)
     with contextlib.closing(files):
         _carry_out(task, files, crew, progress)
     return StoredScores(files, whole)

@@ -78,8 +78,9 @@ def make_walk(schedule: NoiseSchedule, *, sampler: Sampler = "dpm++", steps: int
     Ho, Jain, Abbeel, NeurIPS 2020; Song, Meng, Ermon, ICLR 2021; Lu et al., "DPM-Solver++", arXiv:2211.01095,
     algorithm 2; Lin et al., WACV 2024 (times that start at the last).
     """
-    if not 1 <= steps <= len(schedule):
-        raise ValueError(f"steps is {steps}; it must be between 1 and {len(schedule)}")
+    whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
+    if not whole or not 1 <= steps <= len(schedule):
+        raise ValueError(f"steps is {steps!r}; it must be between 1 and {len(schedule)}, a whole number")
     if sampler not in ("dpm++", "ddim", "ddpm"):
         raise ValueError(f"sampler '{sampler}' is not known; use 'dpm++', 'ddim' or 'ddpm'")
     times = _times_even_in_snr(schedule, steps) if sampler == "dpm++" else _times_even(schedule, steps)

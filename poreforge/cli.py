@@ -102,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--overlap", type=_number, metavar="N", help="voxels that windows share")
     generate.add_argument("--format", metavar="NAME", help="tif or zarr (default: zarr for what is large)")
+    generate.add_argument(
+        "--devices", nargs="+", metavar="NAME", help="such as cuda:0 cuda:1, which share the work (default: one)"
+    )
     generate.set_defaults(run=_generate)
 
     compare = commands.add_parser("compare", help="generated volumes against a real one, number by number")
@@ -254,6 +257,7 @@ def _generate(parsed: argparse.Namespace) -> None:
         shape=tuple(parsed.shape) if parsed.shape else None, count=parsed.count, first=parsed.first, seed=parsed.seed,
         steps=parsed.steps, fractions=tuple(parsed.fractions) if parsed.fractions else None, periodic=parsed.periodic,
         sampler=parsed.sampler, guidance_scale=parsed.guidance, overlap=parsed.overlap, format=parsed.format,
+        devices=tuple(parsed.devices) if parsed.devices else None,
     )  # fmt: skip
     summary = generate(parsed.model, parsed.out, settings)
     print(f"{parsed.out}: {len(summary['volumes'])} volumes of {tuple(summary['shape'])}")

@@ -30,6 +30,8 @@ __all__ = ["GaussianPipeline", "fit_gaussian"]
 WEIGHTS = "kernels.safetensors"
 # There are n! / 2 orders of n phases.
 MOST_PHASES = 6
+# What earlier cuts leave of a pair may be nothing at all, as in a chessboard; it is then taken for this.
+LEAST_LEFT = 1e-12
 
 Array = NDArray[np.float64]
 
@@ -297,5 +299,5 @@ def _cut_covariance(pairs: PairCovariance, order: Sequence[int], k: int, left: A
     """Return the covariance of cut k that fits the phase it makes and the rest, given S2 of what earlier cuts left."""
     own, rest = pairs.of_sets([order[k]]), pairs.of_sets(order[k + 1 :])
     q = _shares(pairs.fractions, order)[k]
-    fitted: Array = ((own + rest) / left - q * q - (1 - q) ** 2) / 2
+    fitted: Array = ((own + rest) / np.maximum(left, LEAST_LEFT) - q * q - (1 - q) ** 2) / 2
     return fitted

@@ -182,3 +182,10 @@ def test_scores_that_cannot_be_decoded_are_refused(change, message):
 def test_offset_of_a_phase_that_shall_not_be_there_is_refused():
     with pytest.raises(ValueError, match="an offset is known only"):
         fraction_offsets(np.zeros((2, 2, 2, 2)), (0, 1))
+
+
+def test_offsets_are_found_for_a_phase_too_rare_for_the_voxels_there_are():
+    scores = np.random.default_rng(0).standard_normal((2, 4, 4, 4))
+    offsets = fraction_offsets(scores, (0.999, 0.001))
+    assert np.isfinite(offsets).all()
+    assert (decode(scores, offsets=offsets) == 1).sum() == 1

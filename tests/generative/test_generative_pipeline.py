@@ -1,9 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 import generative
-from generative.coding import encode
+import volume
+from generative.coding import LabelCoding, encode
+from generative.guidance import Guidance, measure_targets
 from generative.loading import ModelCard
 from generative.noise_schedule import cosine_schedule
 from generative.pipeline import StructurePipeline, WalkSettings
@@ -59,7 +63,7 @@ class KnowsTheAnswer(torch.nn.Module):
     def __init__(self, clean):
         super().__init__()
         self.clean = clean
-        self.config, self.device = {"n_phases": clean.shape[0], "conditions": 0}, torch.device("cpu")
+        self.config, self.device = {"n_phases": clean.shape[0], "conditions": 0, "planar": False}, torch.device("cpu")
 
     def forward(self, x, t):
         return self.clean[None].expand_as(x)
@@ -162,6 +166,13 @@ def test_calibrated_pipeline_has_the_fractions_of_its_material_in_the_mean(wild_
         ({"shape": "888"}, "give three whole lengths"),
         ({"steps": 0}, "between 1 and 1000"),
         ({"steps": 1001}, "between 1 and 1000"),
+        ({"steps": "ten"}, "steps is 'ten'"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"shape": (10**7,) * 3}, "at most 2"),
+        ({"fractions": "half"}, "give one number for each of the 2 phases"),
+        ({"count": 10**12}, "memory ran out for 1000000000000 x"),
+        ({"known": (np.zeros(3), np.ones(3))}, "known is of type tuple; give what known_region returns"),
+        ({"guide": "s2"}, "guide is 's2'; give a generative"),
         ({"count": 0}, "count is 0; give a whole number of at least 1"),
         ({"count": True}, "count is True"),
         ({"seed": -1}, "seed is -1; give a whole number of at least 0"),
@@ -179,6 +190,9 @@ def test_bad_arguments_are_refused(wild_pipe, arguments, message):
     [
         ({"sampler": "heun"}, "'ddim' or 'ddpm'"),
         ({"overlap": -1}, "overlap is -1"),
+        ({"overlap": "two"}, "overlap is 'two'"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"guidance_scale": "strong"}, "guidance_scale is 'strong'"),
         ({"windows_at_once": 0}, "windows_at_once is 0"),
         ({"guidance_scale": -1.0}, "guidance_scale is -1.0"),
         ({"precision": "fp8"}, "give 'no', 'bf16' or 'fp16'"),
@@ -228,3 +242,133 @@ def test_model_of_an_unknown_kind_is_refused(tmp_path, wild_pipe):
     card.write_text(card.read_text().replace('"diffusion"', '"flow"'))
     with pytest.raises(ValueError, match="a model of the kind 'flow'; known are diffusion"):
         generative.load(tmp_path)
+
+
+def test_weights_that_do_not_fill_the_network_are_refused(tmp_path, wild_pipe):
+    wild_pipe(channels=(8,), attention_levels=0).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    text = config.read_text()
+    for key, value in (("blocks_per_level", 2), ("conditions", 2), ("n_phases", 3)):
+        config.write_text(json.dumps(json.loads(text) | {key: value}))
+        with pytest.raises(ValueError, match=r"does not hold a complete model|are named, but"):
+            generative.load(tmp_path, device="cpu")
+
+
+def test_card_of_another_number_of_phases_is_refused_before_a_walk(wild_pipe):
+    with pytest.raises(ValueError, match="3 offsets for 2 phases"):
+        wild_pipe().with_settings(offsets=[0.0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_device_that_is_not_there_is_refused(tmp_path, wild_pipe, device):
+    pipe = wild_pipe()
+    pipe.save_pretrained(tmp_path)
+    for ask in (lambda: generative.load(tmp_path, device=device), lambda: pipe.on_devices(["cpu", device])):
+        with pytest.raises(ValueError, match=f"device '{device}' cannot be used"):
+            ask()
+
+
+def test_several_devices_make_the_same_volume_to_the_bit(wild_pipe):
+    shape, steps = (6, 10, 9), 3
+    alone = scores(wild_pipe(), shape, steps=steps)
+    pipe = wild_pipe().on_devices(["cpu", "cpu"])
+    assert np.array_equal(scores(pipe, shape, steps=steps), alone)
+    assert np.array_equal(scores(pipe.with_settings(precision="no"), shape, steps=steps), alone)
+    with pytest.raises(ValueError, match="give a list"):
+        pipe.on_devices("cpu")
+
+
+@pytest.mark.parametrize("words", ["CUDA out of memory. Tried", "DefaultCPUAllocator: can't allocate memory"])
+def test_memory_that_runs_out_is_a_sentence_with_what_to_lower(words):
+    class Greedy(KnowsTheAnswer):
+        def forward(self, x, t):
+            raise RuntimeError(words)
+
+    card = ModelCard("diffusion", ("a", "b"), patch=(2, 2, 2))
+    pipe = StructurePipeline(Greedy(torch.zeros(2, 1, 1, 1)), cosine_schedule(), card=card)
+    with pytest.raises(ValueError, match=r"memory ran out for .* lower the shape or windows_at_once"):
+        pipe(steps=1)
+
+
+@pytest.mark.parametrize("through_network", [False, True])
+def test_guide_leads_volumes_of_the_pipeline(wild_pipe, through_network):
+    pipe = wild_pipe(patch=(8, 8, 8))
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[:, :, :1] = 1
+    guide = Guidance(measure_targets(labels, 2, r_max=3), pipe.schedule, through_network=through_network, weight=2.0)
+    free, led = pipe(steps=6), pipe(steps=6, guide=guide)
+    assert not np.array_equal(free, led)
+    if not through_network:
+        assert abs(led.mean() - 1 / 8) < abs(free.mean() - 1 / 8)
+
+
+@pytest.mark.parametrize("kind", ["one_hot", "distance"])
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_known_region_stays_to_the_voxel_with_exact_fractions(wild_pipe, kind, repeats):
+    pipe = wild_pipe(3, patch=(8, 8, 8)).with_settings(coding={"kind": kind, "width_vox": 2.0}, offsets=[0.0, 0.3, 0.0])
+    rng = np.random.default_rng(1)
+    labels, mask = rng.integers(3, size=(4, 5, 6)).astype(np.uint8), rng.random((4, 5, 6)) < 0.6
+    known = pipe.known_region(labels, mask, shape=(8, 10, 9), corner=(2, 1, 3))
+    ask = {"steps": 4, "known": known, "settings": WalkSettings(repeats=repeats, jump=2)}
+    for fractions in (None, (0.5, 0.3, 0.2)):
+        made = pipe((8, 10, 9), count=2, fractions=fractions, **ask)
+        for one in made:
+            assert np.array_equal(one[2:6, 1:6, 3:9][mask], labels[mask])
+        assert not np.array_equal(made[0], made[1])
+    assert [np.bincount(one.ravel()).tolist() for one in made] == [[360, 216, 144]] * 2
+    with pytest.raises(ValueError, match=r"fractions ask for 0 voxels of phase 1, but the known region alone holds"):
+        pipe((8, 10, 9), fractions=(0.8, 0.0, 0.2), **ask)
+    with pytest.raises(ValueError, match="this walk needs"):
+        pipe((8, 8, 8), **ask)
+
+
+def test_region_is_coded_as_the_model_was_trained_or_as_said(wild_pipe):
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[2:] = 1
+    with pytest.raises(ValueError, match="does not say how it codes labels"):
+        wild_pipe().known_region(labels)
+    coding = LabelCoding("distance", 2.0)
+    told = wild_pipe().with_settings(coding={"kind": "distance", "width_vox": 2.0})
+    one, two = told.known_region(labels), wild_pipe().known_region(labels, coding=coding)
+    assert np.array_equal(one.clean.box, two.clean.box)
+    assert np.array_equal(one.clean.box, encode(labels, 2, coding=coding))
+
+
+def test_walk_on_disk_is_taken_up_by_the_same_weights_and_request_alone(tmp_path, wild_pipe, monkeypatch):
+    """A stopped walk must not be mixed with other weights, fractions that are told, guides or known regions."""
+    size = {"conditions": 2, "patch": (4, 4, 4)}
+    pipe, path = wild_pipe(**size), tmp_path / "made.zarr"
+    ask = {"shape": (4, 4, 4), "steps": 3, "fractions": (0.5, 0.5)}
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StructurePipeline, "_decoded", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipe.write(path, **ask)
+    other = wild_pipe(**size)
+    torch.nn.init.constant_(other.denoiser.head[-1].bias, 0.1)
+    known = pipe.known_region(np.zeros((1, 1, 1), np.uint8), shape=(4, 4, 4), coding=LabelCoding())
+    changed = [
+        (other, {}),
+        (pipe, {"fractions": (0.25, 0.75)}),
+        (pipe, {"settings": WalkSettings(guidance_scale=2.0)}),
+        (pipe, {"settings": WalkSettings(precision="bf16")}),
+        (pipe, {"known": known}),
+        (pipe, {"guide": Guidance(measure_targets(np.eye(4, dtype=np.uint8)[None], 2, 1), pipe.schedule)}),
+    ]
+    for one, change in changed:
+        with pytest.raises(ValueError, match=r"walk of other settings \(weights or request\)"):
+            one.write(path, **(ask | change))
+    with pytest.raises(ValueError, match="cannot be told from another of its kind"):
+        pipe.write(path, **ask, guide=lambda estimate: estimate)
+    wild_pipe(**size).write(path, **ask)
+    assert np.array_equal(volume.read(path).array, pipe(**ask)[0])
+    assert [p.name for p in tmp_path.iterdir()] == ["made.zarr"]
+
+
+def test_walk_that_no_disk_holds_is_refused_before_anything_is_written(tmp_path, wild_pipe):
+    with pytest.raises(ValueError, match="GB of disk"):
+        wild_pipe().write(tmp_path / "new" / "a.zarr", (60000, 60000, 60000))
+    assert not (tmp_path / "new").exists()

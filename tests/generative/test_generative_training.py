@@ -168,6 +168,27 @@ def test_model_that_is_told_fractions_is_told_those_asked_for(tiny_config):
     assert pipe(steps=2, fractions=(0.25, 0.75)).mean() == 0.75
 
 
+def test_network_that_corrects_the_linear_estimate_is_trained_saved_and_resumed(tiny_config):
+    runs = []
+    for name, stop_at in (("whole", None), ("broken", 3)):
+        config = tiny_config(out=name)
+        config = dataclasses.replace(
+            config,
+            denoiser=dataclasses.replace(config.denoiser, linear=True),
+            diffusion=dataclasses.replace(config.diffusion, prediction_type="sample"),
+        )
+        train(config, stop_at=stop_at)
+        runs.append(config)
+    train(runs[1])
+    assert_same_weights(weights(runs[0].out), weights(runs[1].out))
+    pipe = generative.load(runs[0].out, device="cpu")
+    assert float(pipe.denoiser.linear.power.std()) > 0
+    assert np.array_equal(pipe(count=2, steps=3, seed=5), generative.load(runs[1].out)(count=2, steps=3, seed=5))
+    noise = dataclasses.replace(runs[0].diffusion, prediction_type="epsilon")
+    with pytest.raises(ValueError, match=r"with 'denoiser\.linear' it must be 'sample'"):
+        dataclasses.replace(runs[0], diffusion=noise)
+
+
 @pytest.mark.parametrize("n_phases", [2, 3])
 def test_training_takes_non_cubic_patches_of_n_phases(tiny_config, n_phases):
     labels = np.random.default_rng(0).integers(n_phases, size=(6, 8, 12)).astype(np.uint8)
@@ -177,25 +198,16 @@ def test_training_takes_non_cubic_patches_of_n_phases(tiny_config, n_phases):
     assert volume.read(config.out / "samples" / "sample-000.tif").shape == (4, 6, 8)
 
 
-def test_loss_on_a_single_patch_falls_far_below_the_start(tiny_config, two_phases):
-    patch = two_phases[:8, :8, :8]
-    config = tiny_config(
-        patch, patches=PatchConfig(size=(8, 8, 8)), steps=120, batch_size=8, learning_rate=5e-3, checkpoint_every=120
-    )
-    summary = train(config)
-    log = losses(config.out)
-    first, last = np.mean([log[i] for i in range(1, 6)]), np.mean([log[i] for i in range(101, 121)])
-    assert last < 0.35 * first
-    assert summary["step"] == 120
-
-
-@pytest.mark.slow
 def test_overfitted_patch_is_reproduced(tiny_config, two_phases):
     patch = two_phases[:8, :8, :8]
     config = tiny_config(
-        patch, patches=PatchConfig(size=(8, 8, 8)), steps=600, batch_size=8, learning_rate=5e-3, checkpoint_every=600
-    )
+        patch, patches=PatchConfig(size=(8, 8, 8)), steps=100, batch_size=8, learning_rate=5e-3, ema_decay=0.9,
+        checkpoint_every=100,
+    )  # fmt: skip
+    config = dataclasses.replace(config, diffusion=dataclasses.replace(config.diffusion, prediction_type="sample"))
     train(config)
+    log = losses(config.out)
+    assert np.mean([log[i] for i in range(91, 101)]) < 0.1 * log[1]
     made = generative.load(config.out, device="cpu")(count=4, steps=25, seed=1)
     assert np.mean(made == patch) > 0.99
 
@@ -275,6 +287,12 @@ def test_recipe_is_built_with_the_seed(monkeypatch):
         ("sampling.steps=2000", "more than 'diffusion.timesteps'"),
         ("material.volume=a.tif", "exactly one of"),
         ("seed=-1", "must not be negative"),
+        ("seed=9223372036854775808", "nor above 9223372036854775807"),
+        ("diffusion.noise_scale=.inf", "it must be positive and finite"),
+        ("diffusion.timesteps=1000000000", "give at most 1000000"),
+        ("denoiser.channels=[2, 4]", "the first must be 4 or more"),
+        ("denoiser.attention_levels=3", "give 0 to 2, the number of levels"),
+        ("denoiser.attention_heads=3", "does not divide the 64 channels"),
         ("training.ema_decay=1.0", "not including, 1"),
         ("denoiser.told_fractions=1.0", "not including, 1"),
         ("diffusion.noise_scale=0", "'noise_scale' is 0.0; it must be positive"),

@@ -158,7 +158,7 @@ def test_level_cut_gets_back_the_correlation_of_its_field(level_cut, models):
 @pytest.mark.parametrize(("kind", "material"), [("gaussian", "level_cut"), ("boolean", "balls")])
 def test_draws_have_the_fraction_surface_euler_density_and_s2_of_such_a_material(models, request, kind, material):
     material = request.getfixturevalue(material)
-    drawn = models[kind](DRAWN, count=24, seed=1)
+    drawn = models[kind](DRAWN, count=12, seed=1)
 
     def densities(labels):
         found = minkowski(labels == 0)
@@ -172,7 +172,7 @@ def test_nested_cuts_of_three_phases_are_found_in_their_order(models, nested):
     model = models["nested"]
     assert model.card.settings["order"] == [0, 1, 2]
     assert max(model.card.settings["s2_error"]) < 0.01
-    drawn = model(DRAWN, count=24, seed=2)
+    drawn = model(DRAWN, count=12, seed=2)
     for label in range(3):
         check_statistic_agrees(lambda labels, label=label: two_point(labels == label, r_max=10).s2, drawn, nested)
         check_statistic_agrees(lambda labels, label=label: minkowski(labels == label).specific_surface, drawn, nested)
@@ -354,6 +354,31 @@ def test_checkerboard_and_noise_are_fitted_without_a_warning(fit):
     for labels in (np.indices((16, 16, 16)).sum(axis=0) % 2, np.random.default_rng(0).integers(0, 2, (18, 16, 17))):
         drawn = fit(labels)((12, 12, 12), count=4)
         assert 0.2 < drawn.mean() < 0.8
+
+
+def corner(*edges):
+    """A material whose later phases fill one corner, as a sample with a particle at its rim does."""
+    labels = np.zeros((16, 16, 16), np.uint8)
+    for label, edge in enumerate(edges, start=1):
+        labels[:edge, :edge, :edge] = label
+    return labels
+
+
+def test_phases_on_every_other_voxel_are_fitted_in_turn():
+    """Of neighbours that are never both in what is left nothing can be told, and no number becomes undefined."""
+    rng = np.random.default_rng(0)
+    labels = np.where(np.indices((16, 16, 16)).sum(axis=0) % 2, rng.integers(1, 3, (16, 16, 16)), 0)
+    model = fit_gaussian(labels)
+    assert np.isfinite(model.card.settings["s2_error"]).all()
+    assert all(np.isfinite(kernel).all() for kernel in model.kernels)
+    assert np.bincount(model((24,) * 3)[0].ravel(), minlength=3).min() > 0
+
+
+@pytest.mark.parametrize("fit", [fit_gaussian, lambda labels: fit_gaussian(labels, anisotropic=True), fit_boolean])
+@pytest.mark.parametrize("labels", [corner(4), 1 - corner(5), np.indices((16, 16, 16))[0] // 4 % 2])
+def test_phase_in_a_corner_and_layers_are_fitted_with_their_fraction(fit, labels):
+    drawn = fit(labels)((16, 16, 16), count=2, seed=1, fractions=(1 - labels.mean(), labels.mean()))
+    assert drawn.sum(axis=(1, 2, 3)).tolist() == [labels.sum()] * 2
 
 
 # The script

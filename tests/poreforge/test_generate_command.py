@@ -1,11 +1,15 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 import volume
-from generative import Denoiser, ModelCard, StructurePipeline, cosine_schedule
+from generative import Denoiser, ModelCard, StructurePipeline, cosine_schedule, load
+from generative.rivals.adversarial import AdversarialPipeline
+from generative.rivals.volume_generator import VolumeGenerator
+from generative.slab_store import FolderStore
 from poreforge.cli import main
 from poreforge.generation import GenerationSettings, generate
 
@@ -88,6 +92,16 @@ def test_folder_of_another_request_is_refused(model, tmp_path, capsys, more, mes
         (["--fractions", "0.5", "0.6"], "they add up to 1.1 and must add up to 1"),
         (["--fractions", "0.2", "0.3", "0.5"], "this model has 2 phases"),
         (["--steps", "1001"], "steps is 1001; it must be between 1 and 1000"),
+        (["--steps", "many"], "steps is 'many'"),
+        (["--count", "0"], "count is 0; give a whole number of at least 1"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--first", "-1"], "first is -1"),
+        (["--overlap", "wide"], "overlap is 'wide'"),
+        (["--overlap", "8"], "it must be smaller than the window"),
+        (["--guidance", "nan"], "guidance_scale is nan"),
+        (["--fractions", "nan", "1"], "each must be between 0 and 1"),
+        (["--shape", "60000", "60000", "60000"], "GB of disk"),
+        (["--devices", "gpu9"], "device 'gpu9' cannot be used"),
         (["--count", "no"], "count is 'no'"),
         (["--sampler", "euler"], "'dpm++', 'ddim' or 'ddpm'"),
         (["--format", "png"], "give tif or zarr"),
@@ -103,3 +117,77 @@ def test_impossible_requests_are_one_line_and_leave_nothing(model, tmp_path, cap
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "made").exists()
+
+
+def test_folder_of_other_weights_is_refused_and_of_moved_ones_is_not(model, tmp_path, capsys):
+    """A training that goes on puts other weights under the same name."""
+    ask = GenerationSettings(steps=1)
+    generate(model, tmp_path / "made", ask)
+    moved = tmp_path / "moved"
+    shutil.copytree(model, moved)
+    generate(moved, tmp_path / "made", ask)
+    pipe = load(model, device="cpu")
+    torch.nn.init.constant_(pipe.denoiser.head[-1].bias, 0.3)
+    pipe.save_pretrained(model)
+    with pytest.raises(ValueError, match="holds volumes made with weights = "):
+        generate(model, tmp_path / "made", ask)
+
+
+def test_what_killed_calls_left_of_a_complete_volume_is_removed(model, tmp_path):
+    out, ask = tmp_path / "made", GenerationSettings(steps=1, format="zarr")
+    generate(model, out, ask)
+    (out / ".sample-000.zarr-walk").mkdir()
+    (out / ".sample-000.zarr-walk" / "walk.json").write_text("{}")
+    (out / ".0123abcd-sample-000.zarr").mkdir()
+    generate(model, out, ask)
+    assert files(out) == ["generate.json", "sample-000.zarr", "summary.json"]
+
+
+def test_command_killed_in_a_walk_goes_on_to_the_same_volume(model, tmp_path, monkeypatch):
+    ask = GenerationSettings(steps=4, format="zarr", shape=(10, 8, 8))
+    generate(model, tmp_path / "whole", ask)
+    finish, left = FolderStore.finish, [3]
+
+    def stop_at_third(store):
+        finish(store)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderStore, "finish", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            generate(model, tmp_path / "made", ask)
+    assert files(tmp_path / "made") == [".sample-000.zarr-walk", "generate.json"]
+    generate(model, tmp_path / "made", ask)
+    whole, made = (volume.read(tmp_path / name / "sample-000.zarr").array for name in ("whole", "made"))
+    assert np.array_equal(whole, made)
+
+
+@pytest.fixture
+def rival(tmp_path):
+    """A folder with a small generator of the kind of a GAN."""
+    torch.manual_seed(0)
+    net = VolumeGenerator(2, 4, (8,), kernels=(4, 4), strides=(2, 2), paddings=(2, 2))
+    AdversarialPipeline(net, ModelCard("dcgan", ("pore", "LSCF"), patch=(8, 8, 8))).save_pretrained(tmp_path / "gan")
+    return tmp_path / "gan"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--steps", "5"], "steps is 5, but a model of the kind 'dcgan' takes no steps"),
+        (["--sampler", "ddim"], "sampler is 'ddim', but a model of the kind 'dcgan'"),
+        (["--overlap", "2"], "overlap is 2, but"),
+        (["--periodic", "--shape", "8", "8", "9"], "lengths that are multiples of 4"),
+        (["--devices", "cpu", "cpu"], "works on one device"),
+    ],
+)
+def test_rival_refuses_what_it_cannot_do_and_leaves_nothing(rival, tmp_path, capsys, more, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(["generate", "--model", str(rival), "--out", str(tmp_path / "made"), *more])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+    generate(rival, tmp_path / "made", GenerationSettings(periodic=True))
+    assert (tmp_path / "made" / "sample-000.tif").is_file()
