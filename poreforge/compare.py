@@ -3,6 +3,7 @@
 import dataclasses
 import numbers
 import pickle
+import shutil
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +18,7 @@ from launch import describe_software, make_output_folder, replace_when_complete
 from poreforge.comparison.audits import AUDITS, Audits, audit_method
 from poreforge.comparison.entries import CurveEntry, Entry, curve_entries, entries
 from poreforge.comparison.inputs import REAL, RELATIVE_SIZE_ERROR, Footing, digest_of, labels_of, name_methods, survey
-from poreforge.comparison.paper_tables import PAPER_TABLES
+from poreforge.comparison.paper_tables import PAPER_TABLES, PaperTable
 from volume import Volume
 
 __all__ = ["Comparison", "compare", "compare_files"]
@@ -130,8 +131,9 @@ def compare(
     Raises
     ------
     ValueError
-        For volumes that cannot be read or compared: other voxel sizes, other phases, smaller than a cube, fewer than
-        two cubes in all; an argument out of range.
+        For volumes that cannot be read or compared: other voxel sizes, more phases or another order of them, smaller
+        than a cube, fewer than two cubes in all, the real volume given as made or as held out; an argument out of
+        range. All of it before anything is measured.
 
     Notes
     -----
@@ -147,18 +149,18 @@ def compare(
     most = None if most is None else as_whole_number(most, "most", low=1)
     if not generated:
         raise ValueError("generated holds no method; give at least one")
-    footing = survey(real, generated, edge=edge, voxel_size_um=voxel_size_um)
+    footing = survey(real, generated, edge=edge, most=most, held_out=held_out, voxel_size_um=voxel_size_um)
     if normalisation == "paper":
         footing = _in_voxels(footing)
     topics = tuple(topic for topic in TOPICS if topic not in left_out)
     wanted = tuple(audit for audit in AUDITS if audit not in left_out)
-    job = _Job(footing, edge, most, topics, {} if parts is None else parts, patches, symmetry)
+    job = _Job(real, footing, edge, most, topics, {} if parts is None else parts, patches, symmetry)
     found = {name: job.measure(name, items) for name, items in {REAL: [real], **generated}.items()}
     volumes = {name: tuple(one.measured for one in own) for name, own in found.items()}
     factors = {name: paper_factor(name, edge) for name in FUNCTIONALS} if normalisation == "paper" else {}
-    audits = {
-        name: job.audit([one.cube for one in found[name]], real, held_out=held_out, audits=wanted) for name in generated
-    }
+    audits: dict[str, Audits] = {}
+    for name in generated:
+        audits[name] = job.audit([one.cube for one in found[name]], held_out=held_out, audits=wanted, before=audits)
     return Comparison(
         methods=tuple(generated),
         phases=footing.phases,
@@ -166,7 +168,7 @@ def compare(
         normalisation=normalisation,
         edge=edge,
         level=float(level),
-        entries=entries(volumes, whole=job.whole(real), factors=factors, level=level),
+        entries=entries(volumes, whole=job.whole(), factors=factors, level=level),
         curves=curve_entries(volumes, level=level),
         volumes=volumes,
         audits=audits,
@@ -187,6 +189,7 @@ class _Found(NamedTuple):
 class _Job:
     """How every volume is measured."""
 
+    real: Any
     footing: Footing
     edge: int
     most: int | None
@@ -196,20 +199,14 @@ class _Job:
     symmetry: str
 
     def labels_of(self, item: Any) -> Volume:
-        labels, _ = labels_of(item, voxel_size_um=self.footing.voxel_size_um)
+        labels, _ = labels_of(item, voxel_size_um=self.footing.voxel_size_um, n_phases=len(self.footing.phases))
         return Volume(labels.array, self.footing.voxel_size_um, self.footing.phases)
 
     def measure(self, name: str, items: Sequence[Any]) -> tuple[_Found, ...]:
         from tqdm import tqdm
 
         bar = tqdm(items, desc=name, unit="volume", disable=None)
-        found = tuple(self._measure_one(self.labels_of(item)) for item in bar)
-        if sum(len(one.measured.origins) for one in found) < 2:
-            raise ValueError(
-                f"the volumes of '{name}' hold one cube of {self.edge} voxels in all, which cannot tell how much they "
-                "vary; give more volumes, larger ones, or a smaller --subvolume"
-            )
-        return found
+        return tuple(self._measure_one(self.labels_of(item)) for item in bar)
 
     def _measure_one(self, labels: Volume) -> _Found:
         key = digest_of(labels, labels.voxel_size_um, self.edge, self.most, self.topics, _software())
@@ -222,32 +219,25 @@ class _Job:
         cube = labels.array[tuple(slice(o, o + self.edge) for o in middle)].copy()
         return _Found(measured, cube, _middle(labels, min(LARGEST_EXAMPLE, *labels.shape)))
 
-    def audit(self, cubes: list[np.ndarray], real: Any, *, held_out: Any, audits: Sequence[str]) -> Audits:
-        material = self.labels_of(real)
-        unseen = None if held_out is None else self._held_out(held_out)
+    def audit(
+        self, cubes: list[np.ndarray], *, held_out: Any, audits: Sequence[str], before: Mapping[str, Audits]
+    ) -> Audits:
+        unseen = None if held_out is None else labels_of(held_out, n_phases=len(self.footing.phases))[0]
+        material = self.labels_of(self.real)
         settings = (self.edge, self.patches, self.symmetry, audits, _software())
         made = Volume(np.concatenate(cubes))
         key = digest_of(made, digest_of(material), None if unseen is None else digest_of(unseen), *settings)
+        chance = next((one.memorisation.held_out for one in before.values() if one.memorisation), None)
         if key not in self.parts:
             self.parts[key] = audit_method(
                 cubes, material.array, held_out=None if unseen is None else unseen.array, audits=audits,
-                patches=self.patches, symmetry=self.symmetry,
+                patches=self.patches, symmetry=self.symmetry, chance=chance,
             )  # fmt: skip
         return self.parts[key]
 
-    def _held_out(self, item: Any) -> Volume:
-        labels, _ = labels_of(item)
-        n = len(self.footing.phases)
-        if int(labels.array.max()) >= n:
-            raise ValueError(
-                f"the held-out volume holds labels up to {int(labels.array.max())}, the real one up to {n - 1}; "
-                f"give one of the same {n} phases"
-            )
-        return labels
-
-    def whole(self, real: Any) -> dict[Key, float]:
+    def whole(self) -> dict[Key, float]:
         """Measure the Minkowski functionals of the whole real volume."""
-        measured = minkowski_of_phases(self.labels_of(real), n_phases=len(self.footing.phases))
+        measured = minkowski_of_phases(self.labels_of(self.real), n_phases=len(self.footing.phases))
         return {
             (name, (phase,)): float(getattr(one, name)) for phase, one in enumerate(measured) for name in FUNCTIONALS
         }
@@ -300,12 +290,14 @@ def _of_one_size(examples: Mapping[str, Volume]) -> dict[str, Volume]:
 
 
 class _PartsFolder(MutableMapping[str, Any]):
-    """Results by key, each in a file of a folder, complete or not there."""
+    """Results by key, each in a file of a folder, complete or not there; the folder is made when first looked into."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __getitem__(self, key: str) -> Any:
+        if not self.folder.exists():
+            make_output_folder(self.folder)
         path = self._path(key)
         if not path.exists():
             raise KeyError(key)
@@ -370,16 +362,19 @@ def compare_files(
 
     if paper is not None and paper not in PAPER_TABLES:
         raise ValueError(f"--paper is '{paper}'; it must be one of: {', '.join(PAPER_TABLES)}")
-    methods = name_methods(generated)
-    out = make_output_folder(out)
-    parts = _PartsFolder(make_output_folder(out / PARTS))
+    methods, out = name_methods(generated), Path(out)
+    table = None if paper is None else _table_for(real, paper)
+    parts = _PartsFolder(out / PARTS)
     found = compare(real, methods, held_out=held_out, without=without, parts=parts, **options)
-    table = None if paper is None else PAPER_TABLES[paper]
-    if table is not None and len(table.phases) != len(found.phases):
-        raise ValueError(
-            f"--paper is '{paper}', a table of {len(table.phases)} phases, but the volumes have {len(found.phases)}"
-        )
     report = write_comparison(found, out, real=Path(real), paper=table, views=VIEWS not in without)
-    parts.clear()
-    parts.folder.rmdir()
+    # Whole, for a run that was killed may have left half a file.
+    shutil.rmtree(parts.folder)
     return report
+
+
+def _table_for(real: str | Path, paper: str) -> PaperTable:
+    """Return the printed table, if the real volume has its phases."""
+    table, n = PAPER_TABLES[paper], int(labels_of(real)[0].array.max()) + 1
+    if len(table.phases) != n:
+        raise ValueError(f"--paper is '{paper}', a table of {len(table.phases)} phases, but the volumes have {n}")
+    return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from evaluate.likeness.memorisation import MemorisationAudit
+    from evaluate.likeness.memorisation import MemorisationAudit, NearestPatches
     from evaluate.likeness.variety import Diversity
 
 __all__ = ["AUDITS", "Audits", "audit_method"]
@@ -47,6 +47,7 @@ def audit_method(
     audits: Sequence[str],
     patches: int,
     symmetry: Any,
+    chance: "NearestPatches | None" = None,
 ) -> Audits:
     """Audit one method on a cube of each of its volumes.
 
@@ -63,6 +64,8 @@ def audit_method(
     patches, symmetry
         As `count` and `symmetry` of `evaluate.likeness.memorisation_audit`; patches have half the edge of a cube, 32
         voxels at most.
+    chance : NearestPatches, optional
+        Of the audit of another method, as in `evaluate.likeness.memorisation_audit`.
 
     Returns
     -------
@@ -76,8 +79,9 @@ def audit_method(
 
         try:
             audit = memorisation_audit(
-                list(cubes), real, size=size, count=patches, symmetry=symmetry, held_out=held_out, rng=SEED
-            )
+                list(cubes), real, size=size, count=patches, symmetry=symmetry, held_out=held_out, chance=chance,
+                rng=SEED,
+            )  # fmt: skip
             found = dataclasses.replace(found, memorisation=audit, nearest=_nearest(audit, cubes, real))
         except ValueError as error:
             reasons.append(f"memorisation: {error}")

@@ -21,6 +21,8 @@ DPI = 130
 WIDTH, HEIGHT = 3.1, 2.5
 REAL_COLOUR = "#17202a"
 COLUMNS = 3
+# More letters do not fit side by side below a panel.
+LETTERS = 28
 
 
 def colour_of(number: int) -> str:
@@ -67,7 +69,7 @@ def violins(
             power, scale = power_of_ten(max(float(np.abs(own).max()) for own in values))
             for place, (own, colour) in enumerate(zip(values, colours, strict=True)):
                 _violin(axis, place, own / scale, colour)
-            axis.set_xticks(range(len(volumes)), [_plain(own) for own in volumes], fontsize=8)
+            _name_ticks(axis, list(volumes))
             axis.tick_params(axis="y", labelsize=8)
             axis.spines[["top", "right"]].set_visible(False)
             axis.set_title(f"{_plain(name)}: {title}", fontsize=9)
@@ -75,6 +77,11 @@ def violins(
             axis.set_ylabel(" ".join(part for part in (power, shown) if part), fontsize=8)
     heads = ", ".join(title for title, _ in quantities.values())
     return Picture(_encoded(canvas), f"Violins of {heads} of each phase over the cubes.")
+
+
+def _name_ticks(axis: Any, names: Sequence[str]) -> None:
+    slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if sum(map(len, names)) > LETTERS else {}
+    axis.set_xticks(range(len(names)), [_plain(name) for name in names], fontsize=8, **slanted)
 
 
 def power_of_ten(size: float) -> tuple[str, float]:

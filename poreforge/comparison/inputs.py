@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluate.accepted_input import as_labels
+from evaluate.likeness.subvolume_measures import place_cubes
 from poreforge.characterise import read_labels
 from poreforge.outputs import bare_name
 from volume import Volume, accepted_suffixes, read
@@ -20,6 +21,8 @@ __all__ = ["REAL", "Footing", "digest_of", "labels_of", "list_volumes", "name_me
 
 REAL = "real"
 RELATIVE_SIZE_ERROR = 1e-3
+# Voxels of these lie in a file of another suffix beside them.
+HEADERS = (".mhd", ".nhdr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,7 @@ def name_methods(given: Sequence[str]) -> dict[str, list[Path]]:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             name, path = bare_name(text), text
+        name = name.strip()
         if not name or not path:
             raise ValueError(f"--generated is '{text}'; give DIR, or NAME=DIR with a name for the method")
         if name in found or name == REAL:
@@ -74,7 +78,7 @@ def list_volumes(path: str | Path) -> list[Path]:
     """Return the volumes at a path: itself, or those that the folder holds, by name.
 
     A folder of slices and an OME-Zarr are one volume each. Of a folder with volumes and pictures (PNG, JPEG) the
-    volumes are taken.
+    volumes are taken; hidden files and those of other kinds (records, logs) are passed over.
 
     Raises
     ------
@@ -88,7 +92,9 @@ def list_volumes(path: str | Path) -> list[Path]:
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     pictures = [entry for entry in entries if entry.suffix.lower() in KINDS]
     suffixes = tuple(suffix for suffix in accepted_suffixes().split(", ") if KINDS.get(suffix, "TIFF") == "TIFF")
-    volumes = sorted((entry for entry in entries if entry.name.lower().endswith(suffixes)), key=_natural)
+    headed = {entry.with_suffix(".raw") for entry in entries if entry.suffix.lower() in HEADERS}
+    kept = [entry for entry in entries if entry.name.lower().endswith(suffixes) and entry not in headed]
+    volumes = sorted(kept, key=_natural)
     if volumes and (volumes[0].suffix.lower() not in KINDS or len(read(volumes[0]).array) > 1):
         return volumes
     if pictures:
@@ -101,8 +107,20 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def labels_of(item: Any, *, voxel_size_um: Sequence[float] | None = None) -> tuple[Volume, list[str]]:
+def labels_of(
+    item: Any, *, voxel_size_um: Sequence[float] | None = None, n_phases: int | None = None
+) -> tuple[Volume, list[str]]:
     """Return a path, a volume, a structure or an array as labels, and notes on what was changed.
+
+    Parameters
+    ----------
+    item : path, Volume, structure or array_like
+        What was given.
+    voxel_size_um : (float, float, float), optional
+        In place of what it says.
+    n_phases : int, optional
+        How many phases the material has. A file whose values are all below is taken as it is: 0 and 2 are labels, and
+        not a mask, if there are three; and one phase may be all there is.
 
     Raises
     ------
@@ -110,6 +128,11 @@ def labels_of(item: Any, *, voxel_size_um: Sequence[float] | None = None) -> tup
         If it cannot be read or holds no labels.
     """
     if isinstance(item, str | Path):
+        if n_phases is not None:
+            found = read(item, voxel_size_um=voxel_size_um)
+            array = np.asarray(found.array)
+            if array.dtype.kind in "biu" and array.size and array.min() >= 0 and array.max() < n_phases:
+                return Volume(array.astype(np.uint8), found.voxel_size_um, found.phases), []
         return read_labels(item, voxel_size_um=voxel_size_um)
     array = as_labels(item, "a volume", ndim=(3,)).astype(np.uint8, copy=False)
     names = getattr(item, "phases", None)
@@ -118,7 +141,13 @@ def labels_of(item: Any, *, voxel_size_um: Sequence[float] | None = None) -> tup
 
 
 def survey(
-    real: Any, generated: Mapping[str, Sequence[Any]], *, edge: int, voxel_size_um: Sequence[float] | None = None
+    real: Any,
+    generated: Mapping[str, Sequence[Any]],
+    *,
+    edge: int,
+    most: int | None = None,
+    held_out: Any = None,
+    voxel_size_um: Sequence[float] | None = None,
 ) -> Footing:
     """Read every volume once and refuse what cannot be compared.
 
@@ -130,6 +159,10 @@ def survey(
         From the name of each method to its volumes.
     edge : int
         Voxels along an edge of the cubes that are measured.
+    most : int, optional
+        Cubes of a volume at most.
+    held_out : path, volume or array_like, optional
+        Real material that no method was trained on.
     voxel_size_um : (float, float, float), optional
         Of all volumes, in place of what they say.
 
@@ -140,44 +173,111 @@ def survey(
     Raises
     ------
     ValueError
-        Different voxel sizes or numbers of phases, a volume smaller than a cube, a method without volumes.
+        Different voxel sizes, more phases than the real material has or the same in another order, a volume smaller
+        than a cube, one cube in all, a method without volumes, the real volume among those of a method, held-out
+        material that is the real one.
     """
     known, notes = labels_of(real, voxel_size_um=voxel_size_um)
-    _check_size(known, _called(real, REAL), edge)
     n = int(known.array.max()) + 1
-    names = known.phases or ("pore", *(f"phase {k}" for k in range(1, n)))
-    size, said = known.voxel_size_um, [f"real: {note}" for note in notes]
+    if known.array.min() == known.array.max():
+        raise ValueError(f"the real volume holds the single label {n - 1}; there is nothing to compare")
+    names = (known.phases or ("pore", *(f"phase {k}" for k in range(1, n))))[:n]
+    found = _Survey(names, edge, most, digest_of(known), known.voxel_size_um, [f"real: {note}" for note in notes])
+    found.count_cubes(REAL, [known.shape], [_called(real, REAL)])
     for method, items in generated.items():
-        if not len(items):
-            raise ValueError(f"the method '{method}' has no volumes; give at least one")
-        highest = 0
+        if method == REAL or not len(items):
+            wrong = "has no volumes; give at least one" if method != REAL else "has the name of the real volume's rows"
+            raise ValueError(f"the method '{method}' {wrong}")
+        found.visit(method, items, voxel_size_um)
+    if held_out is not None:
+        found.visit_held_out(held_out)
+    if found.size is not None and known.voxel_size_um is None:
+        found.said.append("the real volume does not tell its voxel size; that of the generated ones was taken")
+    return Footing(names, found.size, tuple(found.said))
+
+
+@dataclasses.dataclass
+class _Survey:
+    """What is known of the volumes read so far."""
+
+    names: tuple[str, ...]
+    edge: int
+    most: int | None
+    real: str
+    size: tuple[float, float, float] | None
+    said: list[str]
+
+    def visit(self, method: str, items: Sequence[Any], voxel_size_um: Sequence[float] | None) -> None:
+        """Read the volumes of a method."""
+        n, labels, shapes, named = len(self.names), set(), [], set()
         for item in items:
-            found, notes = labels_of(item, voxel_size_um=voxel_size_um)
+            found, notes = labels_of(item, voxel_size_um=voxel_size_um, n_phases=n)
             called = _called(item, method)
-            _check_size(found, called, edge)
-            size = _agreed(size, found.voxel_size_um, called)
-            highest = max(highest, int(found.array.max()))
-            said += [f"{called}: {note}" for note in notes]
-        if highest + 1 != n:
+            self.size = _agreed(self.size, found.voxel_size_um, called)
+            labels.update(np.unique(found.array).tolist())
+            shapes.append(found.shape)
+            named.add(found.phases)
+            self.said += [f"{called}: {note}" for note in notes]
+            if digest_of(found) == self.real:
+                raise ValueError(
+                    f"{called}, given as made by '{method}', is the real volume, voxel by voxel; give what the method "
+                    "made"
+                )
+        self.count_cubes(method, shapes, [_called(item, method) for item in items])
+        if max(labels) >= n:
             raise ValueError(
-                f"the volumes of '{method}' hold labels up to {highest}, the real one up to {n - 1}; "
+                f"the volumes of '{method}' hold labels up to {max(labels)}, the real one up to {n - 1}; "
                 f"give volumes of the same {n} phases"
             )
-    if size is not None and known.voxel_size_um is None:
-        said.append("the real volume does not tell its voxel size; that of the generated ones was taken")
-    return Footing(names[:n], size, tuple(said))
+        self.said += [f"{name} (label {k}) does not occur in the volumes of {method}" for k, name in
+                      enumerate(self.names) if k not in labels]  # fmt: skip
+        for other in named:
+            self._check_names(method, other)
+
+    def _check_names(self, method: str, other: tuple[str, ...] | None) -> None:
+        # Names that files do not tell are given by number.
+        if other is None or other == self.names or any(name.startswith("phase ") for name in (*other, *self.names)):
+            return
+        theirs, ours = ", ".join(other), ", ".join(self.names)
+        if sorted(other) == sorted(self.names):
+            raise ValueError(
+                f"the phases of '{method}' are {theirs} in the order of their labels, those of the real volume {ours}; "
+                "bring them to one order"
+            )
+        self.said.append(f"the phases of {method} are called {theirs}; they are compared label by label with {ours}")
+
+    def visit_held_out(self, item: Any) -> None:
+        """Read the held-out material."""
+        n = len(self.names)
+        found, _ = labels_of(item, n_phases=n)
+        if int(found.array.max()) >= n:
+            raise ValueError(
+                f"the held-out volume holds labels up to {int(found.array.max())}, the real one up to {n - 1}; "
+                f"give one of the same {n} phases"
+            )
+        if digest_of(found) == self.real:
+            raise ValueError(
+                "the held-out volume is the real one, voxel by voxel; give material that no method was trained on, or "
+                "leave it out"
+            )
+
+    def count_cubes(self, name: str, shapes: Sequence[tuple[int, ...]], called: Sequence[str]) -> None:
+        """Refuse volumes smaller than a cube, and a single cube in all."""
+        for shape, one in zip(shapes, called, strict=True):
+            if min(shape) < self.edge:
+                raise ValueError(
+                    f"{one} has the shape {shape}, less than the cubes of {self.edge} voxels that are measured; "
+                    "give larger volumes or a smaller --subvolume"
+                )
+        if sum(len(place_cubes(shape, self.edge, most=self.most)[0]) for shape in shapes) < 2:
+            raise ValueError(
+                f"the volumes of '{name}' hold one cube of {self.edge} voxels in all, which cannot tell how much they "
+                "vary; give more volumes, larger ones, a smaller --subvolume or a larger --most"
+            )
 
 
 def _called(item: Any, name: str) -> str:
     return f"'{item}'" if isinstance(item, str | Path) else f"a volume of '{name}'"
-
-
-def _check_size(found: Volume, called: str, edge: int) -> None:
-    if min(found.shape) < edge:
-        raise ValueError(
-            f"{called} has the shape {found.shape}, less than the cubes of {edge} voxels that are measured; "
-            "give larger volumes or a smaller --subvolume"
-        )
 
 
 def _agreed(size: Any, other: Any, called: str) -> Any:

@@ -52,6 +52,11 @@ CURVE_TITLES = {
     "two_point": "two-point correlation S2", "lineal_path": "lineal path", "sizes": "cumulative distribution of sizes",
 }  # fmt: skip
 PRINTED = ("volume_fraction", "specific_surface", "euler_density")
+# Largest relative error of any phase with which a method is good enough.
+AIMS = {"volume_fraction": 0.02, "specific_surface": 0.03, "euler_density": 0.1}
+# Errors relative to a real number are told if its own interval reaches no further than this share of it: about 0 they
+# would say nothing, and yet be the largest.
+KNOWN_TO = 0.25
 POWERS_OF_UNIT = {0: "", 1: "", -1: "⁻¹", -2: "⁻²", -3: "⁻³"}
 DIFFERS = "\u00a0≠"
 PERCENT = "\u00a0%"
@@ -92,12 +97,12 @@ def write_comparison(found: "Comparison", out: Path, *, real: Path, paper: Paper
     write_csv(out / "cubes.csv", _cube_table(found))
     write_summary(out / "summary.json", _summary(found, real, paper) | {"software": software})
     sections = [
-        _verdict(found), _pictures(found, views), *_numbers(found, violins), _curves(found, s2), *_audits(found),
+        *_verdict(found), _pictures(found, views), *_numbers(found, violins), _curves(found, s2), *_audits(found),
         *([] if paper is None else [_paper(found, paper)]), *_turning(found, views),
     ]  # fmt: skip
     facts = {
         "Real": real.name,
-        **{name: _counted(found, name) for name in found.methods},
+        **{f"Volumes, cubes of {name}": _counted(found, name) for name in found.methods},
         "Cubes": f"{found.edge}³ voxels",
         **{f"Note {i}": note for i, note in enumerate(found.notes, 1)},
         **software_facts(software),
@@ -108,37 +113,118 @@ def write_comparison(found: "Comparison", out: Path, *, real: Path, paper: Paper
 # What is said in words
 
 
-def _verdict(found: "Comparison") -> Section:
-    rows, best = [], []
-    scores = {name: _score(found, name) for name in found.methods}
-    for name in found.methods:
-        score = scores[name]
-        rows.append([
-            name, _counted(found, name), f"{score.allowed} of {score.compared}",
-            f"{score.curves_allowed} of {score.curves_compared}", *(_percent(score.errors[key]) for key in PRINTED),
-            _percent(score.s2),
-        ])  # fmt: skip
-        best.append(_best_columns(scores, name))
+def _verdict(found: "Comparison") -> list[Section]:
+    scores = sorted((_score(found, name) for name in found.methods), key=lambda score: score.worst)
+    return [
+        Section(
+            "Which is nearest, and is it near enough?",
+            [_winner(scores), *_about_errors(found), *_warnings(found)],
+            tables=[_aims_table(scores)],
+        ),
+        Section(
+            "What differs by more than chance",
+            [_about_equality(found), _about_draws(found)],
+            tables=[_equality_table(found, scores)],
+        ),
+    ]
+
+
+def _winner(scores: Sequence["_Score"]) -> str:
+    first = scores[0]
+    if math.isinf(first.worst):
+        return "No number of the real volume is known well enough to tell a relative error; give a larger one."
+    errors = [
+        f"{_percent(abs(error.relative))} in {TITLES[key]}" for key, error in first.errors.items() if error is not None
+    ]
+    said = f"{first.name} is nearest: its" if len(scores) > 1 else f"{first.name}: the"
+    text = f"{said} largest errors are {_listed(errors)}. It {first.verdict}."
+    if len(scores) == 1:
+        return text
+    others = [score.name for score in scores[1:] if score.worst <= 1]
+    if others:
+        return f"{text} Within the aim, too: {_listed(others)}."
+    return f"{text} No other method does." if first.worst <= 1 else f"{text} No method meets it."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def _aims_table(scores: Sequence["_Score"]) -> Table:
+    heads = ["method", *(f"{TITLES[key]} (≤ {100 * aim:g}{PERCENT})" for key, aim in AIMS.items())]
+    rows = [
+        [score.name, *(_error_cell(score, key) for key in AIMS), _times(score.worst), score.short] for score in scores
+    ]
+    caption = (
+        "Largest relative error over the phases, and of which phase; ✓ is within the aim, ✗ beyond it, ? where the "
+        "intervals leave a doubt. The method whose worst error is the smallest multiple of its aim stands first."
+    )
+    return Table(caption, [*heads, "worst / aim", "verdict"], rows, [_won(scores, score) for score in scores])
+
+
+def _times(ratio: float) -> str:
+    return f"{number(ratio, 2)} ×" if math.isfinite(ratio) else "–"
+
+
+def _error_cell(score: "_Score", key: str) -> str:
+    error = score.errors[key]
+    if error is None:
+        return "–"
+    mark = "✓" if abs(error.relative) <= AIMS[key] else "✗"
+    doubt = "?" if key in score.doubtful else ""
+    return f"{mark}{doubt} {_percent(error.relative, signed=True)}, {score.phases[key]}"
+
+
+def _won(scores: Sequence["_Score"], own: "_Score") -> frozenset[int]:
+    if len(scores) < 2:
+        return frozenset()
+    sizes = {
+        column: [
+            math.inf if error is None else abs(error.relative) for error in (s.errors[key] for s in (own, *scores))
+        ]
+        for column, key in enumerate(AIMS, 1)
+    }
+    return frozenset(column for column, (mine, *rest) in sizes.items() if mine == min(rest) < math.inf)
+
+
+def _equality_table(found: "Comparison", scores: Sequence["_Score"]) -> Table:
     heads = [
-        "method", "volumes, cubes", "numbers that may be equal", "curves that may be equal",
-        *(f"largest error of {TITLES[key]}" for key in PRINTED), "largest S2 distance",
+        "method", "volumes, cubes", "numbers that may be equal", "curves that may be equal", "largest S2 distance",
     ]  # fmt: skip
+    rows = [
+        [
+            score.name, _counted(found, score.name), f"{score.allowed} of {score.compared}",
+            f"{score.curves_allowed} of {score.curves_compared}", _percent(score.s2),
+        ]
+        for score in scores
+    ]  # fmt: skip
+    return Table("How many numbers and curves differ from the real ones by more than chance.", heads, rows)
+
+
+def _about_errors(found: "Comparison") -> list[str]:
+    """Say which numbers no relative error is told of."""
+    left_out = [_name_of(found, entry) for entry in found.entries if entry.quantity in PRINTED and not _is_known(entry)]
+    if not left_out:
+        return []
+    return [
+        f"Not judged by a relative error, for the real number is not known to {KNOWN_TO:.0%} of itself: "
+        f"{', '.join(left_out)}. Its differences are in the tables below."
+    ]
+
+
+def _about_equality(found: "Comparison") -> str:
     count = sum(1 for entry in found.entries if any(entry.deviations.values()))
-    text = [
+    return (
         f"Real and generated volumes are measured alike, on cubes of {found.edge}³ voxels. A number may be equal "
         f"to the real one if the {found.level:.0%} interval of the difference, with the errors of both, holds 0. Of "
-        f"{count} numbers some {(1 - found.level) * count:.0f} of a perfect method would fail by chance.",
-        "That a number may be equal does not say that it is: with few volumes intervals are wide. The largest errors "
-        "are over the phases, relative to the real numbers that are not 0 within their own intervals.",
-        _about_draws(found),
-        *_warnings(found),
-    ]
-    return Section("Which is nearest", text, tables=[Table("Each method against the real volume.", heads, rows, best)])
+        f"{count} numbers some {(1 - found.level) * count:.0f} of a perfect method would fail by chance. That a number "
+        "may be equal does not say that it is: with few volumes intervals are wide."
+    )
 
 
 def _warnings(found: "Comparison") -> list[str]:
-    """Say which methods are near because they repeat what they were given, or each other."""
-    said = []
+    """Say which methods are near because they repeat what they were given, or each other, and what they lack."""
+    said = [f"{note[:1].upper()}{note[1:]}." for note in found.notes if "does not occur" in note]
     for name, audit in found.audits.items():
         if audit.memorisation is not None and audit.memorisation.verdict != UNSUSPECTED:
             said.append(
@@ -164,46 +250,79 @@ def _about_draws(found: "Comparison") -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Score:
+    """How near one method is; its largest error of each quantity in `AIMS`, and of which phase."""
+
+    name: str
+    errors: dict[str, Deviation | None]
+    phases: dict[str, str]
+    doubtful: frozenset[str]
+    sure: bool
     allowed: int
     compared: int
     curves_allowed: int
     curves_compared: int
-    errors: dict[str, float]
     s2: float
+
+    @property
+    def worst(self) -> float:
+        """The largest error over its aim."""
+        ratios = [abs(error.relative) / AIMS[key] for key, error in self.errors.items() if error is not None]
+        return max(ratios, default=math.inf)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the aim is met, and whether the intervals leave a doubt."""
+        beyond = [TITLES[key] for key, e in self.errors.items() if e is not None and abs(e.relative) > AIMS[key]]
+        unknown = [TITLES[key] for key, error in self.errors.items() if error is None]
+        text = f"misses the aim in {_listed(beyond)}" if beyond else "meets the aim"
+        if not self.sure:
+            text += ", within the intervals not surely"
+        return f"{text}; {_listed(unknown)} cannot be judged" if unknown else text
+
+    @property
+    def short(self) -> str:
+        """The verdict in a word or two."""
+        if math.isinf(self.worst):
+            return "–"
+        return ("meets the aim" if self.worst <= 1 else "misses the aim") + ("" if self.sure else ", not surely")
 
 
 def _score(found: "Comparison", name: str) -> _Score:
-    away = [entry.deviations[name] for entry in found.entries]
-    known = [deviation for deviation in away if deviation]
-    distances = [curve.distances[name] for curve in found.curves]
-    curves = [distance for distance in distances if distance]
-    s2 = [curve.distances[name] for curve in found.curves if curve.quantity == "two_point"]
-    errors = {
-        key: max((abs(error) for error in _relative_errors(found, name, key)), default=math.nan) for key in PRINTED
-    }
+    known = [entry.deviations[name] for entry in found.entries]
+    away = [deviation for deviation in known if deviation]
+    distances = [(curve.quantity, curve.distances[name]) for curve in found.curves]
+    curves = [(quantity, distance) for quantity, distance in distances if distance]
+    errors = {key: _relative_errors(found, name, key) for key in AIMS}
+    largest = {key: max(own, key=lambda one: abs(one[1].relative), default=None) for key, own in errors.items()}
     return _Score(
-        sum(deviation.allows_equality for deviation in known), len(known),
-        sum(distance.allows_equality for distance in curves), len(curves),
-        errors, max((distance.distance for distance in s2 if distance), default=math.nan),
+        name,
+        {key: one[1] if one else None for key, one in largest.items()},
+        {key: one[0] if one else "" for key, one in largest.items()},
+        frozenset(key for key, own in errors.items() if not _is_sure({key: own})),
+        _is_sure(errors),
+        sum(deviation.allows_equality for deviation in away), len(away),
+        sum(distance.allows_equality for _, distance in curves), len(curves),
+        max((distance.distance for quantity, distance in curves if quantity == "two_point"), default=math.nan),
     )  # fmt: skip
 
 
-def _relative_errors(found: "Comparison", name: str, quantity: str) -> list[float]:
-    away = [entry.deviations[name] for entry in found.entries if entry.quantity == quantity]
-    return [one.relative for one in away if one and not math.isnan(one.relative_low)]
+def _is_sure(errors: Mapping[str, Sequence[tuple[str, Deviation]]]) -> bool:
+    """Tell whether the intervals leave no doubt that every error is within its aim, or that one is not."""
+    ends = [(AIMS[key], one.relative_low, one.relative_high) for key, own in errors.items() for _, one in own]
+    return all(-aim <= low and high <= aim for aim, low, high in ends) or any(
+        low > aim or high < -aim for aim, low, high in ends
+    )
 
 
-def _best_columns(scores: dict[str, _Score], name: str) -> frozenset[int]:
-    if len(scores) < 2:
-        return frozenset()
-    own = scores[name]
-    won = set()
-    for column, key in enumerate([*PRINTED, "s2"], 4):
-        values = {other: score.s2 if key == "s2" else score.errors[key] for other, score in scores.items()}
-        mine = own.s2 if key == "s2" else own.errors[key]
-        if mine == min((value for value in values.values() if not math.isnan(value)), default=math.inf):
-            won.add(column)
-    return frozenset(won)
+def _relative_errors(found: "Comparison", name: str, quantity: str) -> list[tuple[str, Deviation]]:
+    """Return phase and error wherever the real number allows it, the same phases for all methods."""
+    own = [entry for entry in found.entries if entry.quantity == quantity and _is_known(entry)]
+    return [(found.phases[entry.phases[0]], away) for entry in own if (away := entry.deviations[name])]
+
+
+def _is_known(entry: Entry) -> bool:
+    """Tell whether the real number is far enough from 0 to be the measure of an error."""
+    return entry.real is not None and entry.real.high - entry.real.mean <= KNOWN_TO * abs(entry.real.mean)
 
 
 def _counted(found: "Comparison", name: str) -> str:
@@ -304,10 +423,16 @@ def _error(away: Deviation | None) -> str:
     mark = "" if away.allows_equality else DIFFERS
     if math.isnan(away.relative_low):
         return f"{_signed(away.difference)} ({_signed(away.low)} to {_signed(away.high)}){mark}"
+    return f"{_relative(away)}{mark}"
+
+
+def _relative(away: Deviation) -> str:
+    if math.isnan(away.relative_low):
+        return f"{_percent(away.relative, signed=True)} (unbounded)"
     low, high = (
         _percent(value, signed=True).removesuffix(PERCENT) for value in (away.relative_low, away.relative_high)
     )
-    return f"{_percent(away.relative, signed=True)} ({low} to {high}){mark}"
+    return f"{_percent(away.relative, signed=True)} ({low} to {high})"
 
 
 def _signed(value: float) -> str:
@@ -574,6 +699,8 @@ def _summary(found: "Comparison", real: Path, paper: PaperTable | None) -> dict[
         "subvolume": found.edge,
         "level": found.level,
         "notes": list(found.notes),
+        "aims": AIMS,
+        "verdicts": {name: _plain_score(_score(found, name)) for name in found.methods},
         "numbers": [_known(dataclasses.asdict(entry)) for entry in found.entries],
         "curves": [
             {
@@ -587,6 +714,16 @@ def _summary(found: "Comparison", real: Path, paper: PaperTable | None) -> dict[
         "audits": {name: _audit_numbers(audit) for name, audit in found.audits.items()},
         "paper": None if paper is None else dataclasses.asdict(paper),
     }  # fmt: skip
+
+
+def _plain_score(score: _Score) -> dict[str, Any]:
+    errors = {key: None if error is None else error.relative for key, error in score.errors.items()}
+    phases = {key: phase or None for key, phase in score.phases.items()}
+    plain = {"largest_errors": errors, "phases": phases, "worst_over_aim": score.worst, "verdict": score.verdict}
+    # Of what cannot be judged nothing is said.
+    meets = None if math.isinf(score.worst) else score.worst <= 1
+    known: dict[str, Any] = _known({**plain, "meets_aim": meets, "sure": score.sure})
+    return known
 
 
 def _audit_numbers(audit: Audits) -> dict[str, Any]:

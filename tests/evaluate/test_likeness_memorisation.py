@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from evaluate.likeness import nearest_patches
+from evaluate.likeness import memorisation, nearest_patches
 from evaluate.likeness.memorisation import memorisation_audit
 from evaluate.likeness.nearest_patches import mirrored_and_turned, nearest_windows
 from synth import gaussian_phases
@@ -22,17 +22,20 @@ def turned(patch, axes, mirrored):
 
 
 def fewest_voxels(patch, volumes, symmetry, barred=()):
-    """Fewest voxels that differ from any window, one by one; `barred` is (volume, z, y, x) or empty."""
-    size, fewest = len(patch), math.inf
+    """Fewest voxels that differ from any window, all of them counted; `barred` is (volume, z, y, x) or empty."""
+    size, most = len(patch), -1
+    copies = np.stack([turned(patch, *turn).ravel() for turn in mirrored_and_turned(symmetry)])
     for number, volume in enumerate(volumes):
         windows = np.lib.stride_tricks.sliding_window_view(volume, (size,) * 3)
         allowed = np.ones(windows.shape[:3], bool)
         if len(barred) and barred[0] == number:
             allowed[tuple(slice(max(c - size + 1, 0), c + size) for c in barred[1:])] = False
-        for turn in mirrored_and_turned(symmetry):
-            differ = (windows[allowed] != turned(patch, *turn)).sum(axis=(1, 2, 3))
-            fewest = min(fewest, differ.min(initial=size**3 + 1))
-    return fewest
+        rows = windows[allowed].reshape(-1, size**3)
+        labels = np.unique(patch)
+        # Whole numbers below 2**24 are exact in float32.
+        alike = sum((rows == k).astype(np.float32) @ (copies == k).astype(np.float32).T for k in labels)
+        most = max(most, alike.max(initial=-1))
+    return size**3 - most
 
 
 # Smooth and rough material, sizes with and without a rest, several volumes, every symmetry: 60 patches in all.
@@ -111,6 +114,19 @@ def test_audit_tells_a_volume_with_copies_from_one_without():
     np.testing.assert_allclose(found.generated.distance, 0.05, atol=4 * math.sqrt(0.05 * 0.95 / 12**3))
 
 
+def test_patches_of_an_earlier_audit_are_not_looked_for_again(monkeypatch):
+    training, fresh, other = (noise((20, 20, 20), seed=seed) for seed in range(3))
+    settings = {"size": 8, "count": 2, "symmetry": "none", "rng": 0}
+    first, alone = memorisation_audit(fresh, training, **settings), memorisation_audit(other, training, **settings)
+    looked_for, look = [], memorisation.nearest_windows
+    monkeypatch.setattr(memorisation, "nearest_windows", lambda patches, *a, **k: looked_for.append(1) or look(
+        patches, *a, **k))  # fmt: skip
+    again = memorisation_audit(other, training, chance=first.held_out, **settings)
+    assert len(looked_for) == 1
+    assert again.held_out is first.held_out
+    assert (again.p_value, again.verdict, again.threshold) == (alone.p_value, alone.verdict, alone.threshold)
+
+
 def test_one_copied_corner_of_a_new_volume_is_noticed():
     training, fresh, held_out = (
         gaussian_phases((40,) * 3, fractions=(0.3, 0.3, 0.4), length_vox=3, rng=seed).labels for seed in range(3)
@@ -182,6 +198,8 @@ VOLUME = noise((20,) * 3)
         ({"generated": VOLUME * 0.3}, "generated holds fractional or NaN values"),
         ({"generated": VOLUME + 20}, "generated holds values up to 21; at most 16 phases"),
         ({"held_out": VOLUME[0]}, "held_out has shape"),
+        ({"held_out": VOLUME}, "most patches of the held-out material lie in the training material a second time"),
+        ({"training": np.tile(VOLUME[:10], (4, 1, 1))}, "most patches of the training material lie in the training"),
         ({"training": VOLUME[:12, :12, :12]}, "every window of 8 voxels overlaps the patch's own place"),
     ],
 )

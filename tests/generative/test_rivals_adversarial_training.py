@@ -111,20 +111,17 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_to_the_bit(configur
 
 
 @METHODS
-@pytest.mark.parametrize("n_phases", [3, 4])
-def test_training_takes_n_phases(configure, method, n_phases):
-    labels = np.random.default_rng(0).integers(n_phases, size=(13, 14, 15)).astype(np.uint8)
-    summary = train(configure(method, labels, steps=2))
+@pytest.mark.parametrize(
+    ("n_phases", "sizes"),
+    [(4, {"dcgan": (8, 8, 8), "slicegan": (12, 12, 12)}), (3, {"dcgan": (8, 10, 12), "slicegan": (12, 16, 20)})],
+    ids=["four, cubic", "three, not cubic"],
+)
+def test_training_takes_n_phases_and_patches_of_three_lengths(configure, method, n_phases, sizes):
+    labels = np.random.default_rng(0).integers(n_phases, size=(20, 20, 20)).astype(np.uint8)
+    config = configure(method, labels, steps=2, patches=PatchConfig(size=sizes[method], stride=2))
+    summary = train(config)
     assert len(summary["sample_fractions_mean"]) == n_phases
-
-
-@METHODS
-def test_training_takes_non_cubic_patches_larger_than_the_smallest(configure, method):
-    labels = np.random.default_rng(0).integers(2, size=(20, 20, 20)).astype(np.uint8)
-    size = (8, 10, 12) if method == "dcgan" else (12, 16, 20)
-    config = configure(method, labels, steps=2, patches=PatchConfig(size=size, stride=2))
-    train(config)
-    assert load(config.out, device="cpu")().shape == (1, *size)
+    assert load(config.out, device="cpu")().shape == (1, *sizes[method])
 
 
 def sparse(length=24, share=0.2):

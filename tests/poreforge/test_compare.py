@@ -1,15 +1,20 @@
 import csv
 import dataclasses
 import math
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import synth
 import volume
+from evaluate.likeness import deviation_of_means, mean_of_draws
 from poreforge.cli import main
 from poreforge.compare import compare, compare_files
-from poreforge.comparison.inputs import list_volumes, name_methods
+from poreforge.comparison.entries import Entry
+from poreforge.comparison.inputs import labels_of, list_volumes, name_methods
+from poreforge.comparison.pages import _score
 from poreforge.comparison.paper_tables import PAPER_TABLES
 from synth.materials.sofc_electrode import sofc_targets
 from volume import Volume
@@ -192,6 +197,8 @@ def test_command_goes_on_after_an_interruption_and_leaves_no_parts(tmp_path, mon
         compare_files(tmp_path / "real.tif", [folder], out, **options)
     assert len(list((out / ".parts").iterdir())) == 2
     most = 3
+    # What a run that was killed in the middle of writing leaves.
+    (out / ".parts" / ".0f0f-half.pickle").write_bytes(b"half")
     assert compare_files(tmp_path / "real.tif", [folder], out, **options) == out / "report.html"
     assert len(measured) == 3
     assert not (out / ".parts").exists()
@@ -207,13 +214,19 @@ def blank_pictures(monkeypatch):
 
 @pytest.mark.usefixtures("blank_pictures")
 def test_report_and_files_hold_every_number(run, self_contained_page):
+    side = 16
     real = material((EDGE, EDGE, 2 * EDGE), 0, n_phases=3)
-    made = [material((EDGE,) * 3, k, n_phases=3) for k in (1, 2, 3, 4)]
-    options = ("--subvolume", str(EDGE), "--paper", "three-phase", "--patches", "4", "--symmetry", "none")
-    summary, out = run(real, {"ours": made, "copy": [real[:, :, :EDGE], real[:, :, EDGE:], *made[:1]]}, *options)
+    made = [material((side,) * 3, k, n_phases=3) for k in (1, 2, 3, 4)]
+    options = ("--subvolume", str(side), "--paper", "three-phase", "--patches", "4", "--symmetry", "none")
+    copies = [real[:side, :side, start : start + side] for start in (0, side)]
+    summary, out = run(real, {"ours": made, "copy": [*copies, *made[:1]]}, *options)
     for numbers in (summary["numbers"], summary["curves"]):
         check_finite(numbers)
     assert {entry["quantity"] for entry in summary["numbers"]} >= {"tortuosity_x", "triple_phase_boundary"}
+    assert summary["verdicts"].keys() == {"ours", "copy"}
+    # Three cubes of so coarse a material tell no number to a quarter of itself.
+    assert summary["verdicts"]["copy"].keys() >= {"verdict", "sure", "largest_errors"}
+    assert summary["aims"] == {"volume_fraction": 0.02, "specific_surface": 0.03, "euler_density": 0.1}
     assert summary["audits"]["copy"]["memorisation"]["verdict"] == "copies"
     table = list(csv.DictReader((out / "table.csv").open(encoding="utf-8")))
     assert {row["source"] for row in table} == {"real", "real, whole", "ours", "copy"}
@@ -221,7 +234,7 @@ def test_report_and_files_hold_every_number(run, self_contained_page):
     curves = list(csv.DictReader((out / "curves.csv").open(encoding="utf-8")))
     assert all(math.isfinite(float(row["mean"])) for row in curves)
     assert {row["quantity"] for row in curves} == {"two_point", "lineal_path", "sizes"}
-    assert len(list(csv.DictReader((out / "cubes.csv").open(encoding="utf-8")))) == 2 + 4 + 3
+    assert len(list(csv.DictReader((out / "cubes.csv").open(encoding="utf-8")))) == 3 + 4 + 3
     for name in ("violins.png", "s2.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
     page = self_contained_page(out / "report.html")
@@ -229,7 +242,9 @@ def test_report_and_files_hold_every_number(run, self_contained_page):
     assert sum(tag == "script" and attributes.get("type") == "application/json" for tag, attributes in page.tags) == 3
     text = " ".join(page.text)
     for said in (
-        "Which is nearest",
+        "Which is nearest, and is it near enough?",
+        "worst / aim",
+        "What differs by more than chance",
         "Triple-phase boundary".lower(),
         "SliceGAN",
         "Diversity and memorisation",
@@ -274,13 +289,124 @@ def test_folder_of_volumes_is_several_and_folder_of_slices_is_one(tmp_path):
         volume.write(tmp_path / "volumes" / f"s{k}.tif", labels)
     volume.write(tmp_path / "volumes" / "s3.zarr", labels)
     (tmp_path / "volumes" / "grid.png").write_bytes(b"")
+    # What `poreforge generate` and a killed walk leave beside them.
+    for name in ("generate.json", "summary.json", "run.log"):
+        (tmp_path / "volumes" / name).write_text("{}")
+    volume.write(tmp_path / "volumes" / ".ab12-sample-004.zarr", labels)
+    volume.write(tmp_path / "volumes" / ".walk" / "s4.tif", labels)
     volume.write(tmp_path / "slices", labels)
     volume.write(tmp_path / "one.ome.zarr", labels)
     names = [path.name for path in list_volumes(tmp_path / "volumes")]
     assert names == ["s1.tif", "s2.tif", "s3.zarr", "s10.tif"]
     assert list_volumes(tmp_path / "slices") == [tmp_path / "slices"]
     assert list_volumes(tmp_path / "one.ome.zarr") == [tmp_path / "one.ome.zarr"]
+    (tmp_path / "headed").mkdir()
+    for name in ("a.mhd", "a.raw", "b.raw"):
+        (tmp_path / "headed" / name).write_bytes(b"")
+    assert [path.name for path in list_volumes(tmp_path / "headed")] == ["a.mhd", "b.raw"]
     assert list(name_methods([f"ours={tmp_path / 'volumes'}", str(tmp_path / "slices")])) == ["ours", "slices"]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("lr=0.1/made", "made"),
+        ("ours=lr=0.1/made", "ours"),
+        ("our model =lr=0.1/made", "our model"),
+    ],
+)
+def test_names_and_folders_may_hold_equals_signs_and_spaces(given, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    volume.write(tmp_path / "lr=0.1" / "made" / "a b.tif", material((8, 8, 8), 0))
+    assert name_methods([given]) == {name: [Path("lr=0.1/made/a b.tif")]}
+
+
+def test_volume_that_lacks_a_phase_keeps_its_labels_and_is_named(tmp_path):
+    real = material((EDGE, EDGE, 2 * EDGE), 0, n_phases=3)
+    lacking = [material((EDGE,) * 3, seed) * np.uint8(2) for seed in (1, 2)]
+    paths = [tmp_path / f"{k}.tif" for k in range(3)]
+    for path, labels in zip(paths, [*lacking, np.zeros((EDGE,) * 3, np.uint8)], strict=True):
+        volume.write(path, labels)
+    assert set(np.unique(labels_of(paths[0], n_phases=3)[0].array)) == {0, 2}
+    found = compare(real, {"odd": paths}, subvolume=EDGE, without=(*FAST, "sizes", "interfaces"))
+    assert "phase 1 (label 1) does not occur in the volumes of odd" in found.notes
+    fractions = {entry.phases[0]: entry for entry in found.entries if entry.quantity == "volume_fraction"}
+    assert fractions[1].deviations["odd"].relative == pytest.approx(-1)
+    # A third of the volumes is phase 0 throughout.
+    assert fractions[2].generated["odd"].mean == pytest.approx(sum(np.mean(one == 2) for one in lacking) / 3)
+
+
+def test_phases_called_otherwise_are_noted_and_in_another_order_refused():
+    real, made = material((EDGE, EDGE, 2 * EDGE), 0), [material((EDGE,) * 3, k) for k in (1, 2)]
+    options = {"subvolume": EDGE, "without": (*FAST, "sizes", "interfaces")}
+
+    def named(*names):
+        return {"made": [Volume(one, None, names) for one in made]}
+
+    known = Volume(real, None, ("pore", "nickel"))
+    assert compare(known, named("pore", "nickel"), **options).notes == ()
+    assert "called void, metal" in compare(known, named("void", "metal"), **options).notes[0]
+    with pytest.raises(
+        ValueError, match="are nickel, pore in the order of their labels, those of the real volume pore"
+    ):
+        compare(known, named("nickel", "pore"), **options)
+    with pytest.raises(ValueError, match="the method 'real' has the name of the real volume's rows"):
+        compare(real, {"real": made}, **options)
+
+
+# What is said of it
+
+
+def judged(relative, *, certain=40, phase=0):
+    """A found comparison of one phase in which each method is `relative` off, known by so many cubes."""
+    rng = np.random.default_rng(0)
+    draws = {name: rng.standard_normal(certain if name != "few" else 2) for name in ("real", *relative)}
+    even = {name: (one - one.mean()) / one.std(ddof=1) for name, one in draws.items()}
+    entries = []
+    for quantity in ("volume_fraction", "specific_surface", "euler_density"):
+        real = mean_of_draws([1 + 0.01 * even["real"]])
+        means = {name: mean_of_draws([1 + off[quantity] + 0.05 * even[name]]) for name, off in relative.items()}
+        away = {name: deviation_of_means(mean, real) for name, mean in means.items()}
+        entries.append(Entry(quantity, (phase,), real, None, means, away, None))
+    return types.SimpleNamespace(methods=tuple(relative), phases=("pore",), entries=tuple(entries), curves=())
+
+
+def off(fraction, surface, euler):
+    return {"volume_fraction": fraction, "specific_surface": surface, "euler_density": euler}
+
+
+def test_verdict_names_what_misses_its_aim_and_whether_the_intervals_leave_a_doubt():
+    found = judged({"good": off(0.001, 0.005, -0.02), "far": off(0.001, 0.2, -0.5), "near": off(0.019, 0, 0)})
+    scores = {name: _score(found, name) for name in found.methods}
+    assert scores["good"].verdict == "meets the aim"
+    assert scores["far"].verdict == "misses the aim in specific surface and Euler density"
+    assert scores["near"].verdict == "meets the aim, within the intervals not surely"
+    assert scores["far"].worst == pytest.approx(0.2 / 0.03)
+    assert scores["near"].worst == pytest.approx(0.019 / 0.02)
+
+
+def test_error_relative_to_what_may_be_nothing_does_not_decide():
+    found = judged({"first": off(0, 0, 0), "second": off(0.01, 0.01, 0.01)})
+    nothing = mean_of_draws([[-1.0, 1.1, 0.3]])
+    away = {
+        name: deviation_of_means(mean_of_draws([[value, value + 0.1]]), nothing)
+        for name, value in (("first", 5.0), ("second", 0.0))
+    }
+    found.entries += (Entry("euler_density", (1,), nothing, None, {}, away, None),)
+    found.phases = ("pore", "nickel")
+    assert [_score(found, name).worst for name in found.methods] == pytest.approx([0, 0.5], abs=1e-9)
+
+
+def test_method_that_is_hardly_known_is_judged_by_the_same_phases():
+    found = judged({"few": off(0.5, 0.5, 0.5), "many": off(0.1, 0.1, 0.1)}, certain=5)
+    # The real numbers are known; with the error of two volumes no interval is bounded.
+    wide = [dataclasses.replace(one.deviations["few"], relative_low=math.nan) for one in found.entries]
+    entries = [
+        dataclasses.replace(e, deviations={**e.deviations, "few": w}) for e, w in zip(found.entries, wide, strict=True)
+    ]
+    found.entries = tuple(entries)
+    assert _score(found, "few").worst == pytest.approx(0.5 / 0.02)
+    assert "not surely" in _score(found, "few").verdict
 
 
 def test_printed_tables_are_those_that_the_material_is_made_to():
@@ -317,15 +443,25 @@ def test_printed_tables_are_those_that_the_material_is_made_to():
         (["--generated", "{made}", "{made}"], "two methods are called 'made'; give each a name of its own"),
         (["--generated", "=x"], "--generated is '=x'; give DIR, or NAME=DIR"),
         (["--real", "{grey}"], "so these are grey values, not labels"),
-        (["--real", "{made}"], "hold one cube of 16 voxels in all"),
+        (["--real", "{made}"], "the volumes of 'real' hold one cube of 16 voxels in all"),
+        (["--generated", "{made}"], "the volumes of 'made' hold one cube of 16 voxels in all"),
+        (["--most", "1"], "a smaller --subvolume or a larger --most"),
+        (["--generated", "again={real}"], "given as made by 'again', is the real volume, voxel by voxel; give what"),
+        (["--held-out", "{real}"], "the held-out volume is the real one, voxel by voxel; give material that no"),
+        (["--held-out", "{other}"], "the held-out volume holds labels up to 2, the real one up to 1"),
+        (["--held-out", "{none}"], "does not exist"),
+        (["--out", "{sized}/x"], "cannot write to the output folder"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(options, sentence, tmp_path, refused):
+def test_what_cannot_be_compared_is_refused_before_anything_is_measured(
+    options, sentence, tmp_path, refused, monkeypatch
+):
     labels = synth.gaussian_phases((16, 16, 32), fractions=(0.5, 0.5), length_vox=4, rng=0).labels
     three = synth.gaussian_phases((16, 16, 32), fractions=(0.4, 0.3, 0.3), length_vox=4, rng=0).labels
     volumes = {
         "real": Volume(labels, (1, 1, 1)),
         "made": labels[:, :, :16],
+        "two": labels[:, :, ::-1],
         "other": three,
         "sized": Volume(labels, (2, 2, 2)),
         "grey": np.arange(16**3, dtype=np.uint16).reshape(16, 16, 16),
@@ -336,10 +472,11 @@ def test_what_cannot_be_compared_is_refused(options, sentence, tmp_path, refused
     (tmp_path / "empty").mkdir()
     paths["empty"] = tmp_path / "empty"
     filled = [option.format(**paths) for option in options]
-    given = [] if "--generated" in filled else ["--generated", f"two={paths['real']}"]
+    given = [] if "--generated" in filled else ["--generated", str(paths["two"])]
     given += [] if "--real" in filled else ["--real", str(paths["real"])]
     given += [] if "--subvolume" in filled else ["--subvolume", "16"]
     without = [] if "--without" in filled else ["--without", *FAST, "sizes"]
     out = tmp_path / "out"
+    monkeypatch.setattr("poreforge.compare.measure_subvolumes", None)
     assert sentence in refused("compare", *given, "--out", out, *without, *filled)
-    assert not (out / "report.html").exists()
+    assert not out.exists()
