@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,14 +32,18 @@ FITTED = ("gaussian", "boolean")
 PILOT_STEPS = 14
 # The first steps pay for memory and kernels.
 PILOT_WARM = 4
-RECIPES = {"sofc-two-phase": "two-phase", "sofc-three-phase": "three-phase"}
+RECIPES: dict[str, Literal["two-phase", "three-phase"]] = {"sofc-two-phase": "two-phase", "sofc-three-phase": "three-phase"}
 
 
 def prepare_material(name: str, out: Path, *, side: int) -> tuple[Path, Path]:
     """Write the volume to learn from and one that is held out."""
     learnt, held_out = out / "material.tif", out / "held-out.tif"
+    asked, record = {"material": name, "side": side}, out / "material.json"
     if learnt.exists() and held_out.exists():
+        if json.loads(record.read_text()) != asked:
+            raise SystemExit(f"'{out}' holds another material; choose another folder")
         return learnt, held_out
+    record.write_text(json.dumps(asked) + "\n")
     if name in RECIPES:
         from synth import sofc_electrode
 
