@@ -32,7 +32,10 @@ FITTED = ("gaussian", "boolean")
 PILOT_STEPS = 14
 # The first steps pay for memory and kernels.
 PILOT_WARM = 4
-RECIPES: dict[str, Literal["two-phase", "three-phase"]] = {"sofc-two-phase": "two-phase", "sofc-three-phase": "three-phase"}
+RECIPES: dict[str, Literal["two-phase", "three-phase"]] = {
+    "sofc-two-phase": "two-phase",
+    "sofc-three-phase": "three-phase",
+}
 
 
 def prepare_material(name: str, out: Path, *, side: int) -> tuple[Path, Path]:
