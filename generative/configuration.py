@@ -150,16 +150,14 @@ class DiffusionConfig:
         What the network predicts: velocity, noise or the clean volume.
     noise_scale : float
         See `generative.cosine_schedule`; 1 is the published schedule.
-    min_snr, least_snr : float
-        Bounds of the signal-to-noise ratio as a weight of the loss; see `generative.NoiseSchedule.loss_weights`.
-        Without the first every prediction weighs alike.
+    min_snr : float, optional
+        See `generative.NoiseSchedule.loss_weights`; without it every prediction weighs alike.
     """
 
     timesteps: int = 1000
     prediction_type: Prediction = "v_prediction"
     noise_scale: float = 1.0
     min_snr: float | None = None
-    least_snr: float = 0.0
 
     def __post_init__(self) -> None:
         _check_positive(timesteps=self.timesteps, noise_scale=self.noise_scale)
@@ -167,8 +165,6 @@ class DiffusionConfig:
             raise ValueError(f"'timesteps' is {self.timesteps}; give at most {MOST_TIMESTEPS}")
         if self.min_snr is not None:
             _check_positive(min_snr=self.min_snr)
-        if not 0 <= self.least_snr <= (self.min_snr or math.inf):
-            raise ValueError(f"'least_snr' is {self.least_snr}; give a number from 0 to 'min_snr'")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ __all__ = [
     "find_model",
     "load",
     "read_card",
+    "realign",
     "shipped_models",
     "write_card",
 ]
@@ -126,6 +127,12 @@ def read_card(folder: str | Path) -> ModelCard:
     if card.kind not in KINDS:
         raise ValueError(f"'{folder}' holds a model of the kind {card.kind!r}; known are {', '.join(KINDS)}")
     return card
+
+
+def realign(network: Any) -> None:
+    """Move weights that were read to addresses at which kernels round as they did in training."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def load(name_or_folder: str | Path, *, device: Any = None) -> Any:

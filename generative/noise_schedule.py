@@ -70,7 +70,7 @@ class NoiseSchedule:
             return (noisy - spread * prediction) / signal
         return signal * noisy - spread * prediction
 
-    def loss_weights(self, timesteps: Tensor, *, min_snr: float | None, least: float = 0.0) -> Tensor:
+    def loss_weights(self, timesteps: Tensor, *, min_snr: float | None) -> Tensor:
         """Weights (B,) of the squared error of the prediction at times (B,).
 
         Parameters
@@ -81,14 +81,10 @@ class NoiseSchedule:
             γ: the squared error of x_0 is weighted with min(SNR, γ), SNR = noise_scale² ᾱ / (1 − ᾱ), that of the
             features for which the schedule was scaled; None weighs every prediction alike (equation 10 where ε is
             predicted).
-        least : float
-            Below this SNR the weight falls no further. Without it the times at which the largest features and the
-            volume fractions are settled would hardly be learnt.
 
         References
         ----------
-        Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", ICCV 2023; Salimans, Ho, ICLR 2022
-        (weights that do not fall below 1).
+        Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", ICCV 2023.
         """
         if min_snr is None:
             return torch.ones(timesteps.shape, device=timesteps.device)
@@ -96,7 +92,7 @@ class NoiseSchedule:
         ratio = (signal / spread) ** 2
         # An error e of x_0 is an error e √ratio of ε and e / √(1 − ᾱ) of v.
         of_clean = {"sample": torch.ones_like(ratio), "epsilon": 1 / ratio, "v_prediction": spread**2}[self.prediction]
-        return ((self.noise_scale**2 * ratio).clamp(least, min_snr) * of_clean).float()
+        return ((self.noise_scale**2 * ratio).clamp(max=min_snr) * of_clean).float()
 
     def _at(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         signal, spread = (table.to(like.dtype).reshape(-1, 1, 1, 1, 1) for table in self._tables(timesteps))

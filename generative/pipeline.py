@@ -17,7 +17,7 @@ from generative.decoding import ReadScores, decode_slabs, fraction_offsets, phas
 from generative.denoiser import Denoiser
 from generative.fingerprint import fingerprint
 from generative.inpainting import Known, known_region
-from generative.loading import ModelCard, checked_device, read_card, write_card
+from generative.loading import ModelCard, checked_device, read_card, realign, write_card
 from generative.memory import say_what_to_lower
 from generative.multi_plane import multi_plane, voxel_estimate
 from generative.noise_schedule import NoiseSchedule, cosine_schedule
@@ -563,9 +563,7 @@ class StructurePipeline:
                 raise ValueError(f"config.json and the weights are of two networks, which differ in {absent[0]}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"'{folder}' does not hold a complete model: {error}") from error
-        for parameter in denoiser.parameters():
-            # Read weights lie at odd addresses, where kernels round differently from those that were trained.
-            parameter.data = parameter.data.clone()
+        realign(denoiser)
         return cls(denoiser, schedule, card=card)
 
 

@@ -12,7 +12,7 @@ import volume
 from generative.patches import Material
 from launch import make_output_folder, replace_when_complete
 
-__all__ = ["phase_fractions", "write_samples", "write_slices", "write_summary"]
+__all__ = ["finished_summary", "phase_fractions", "write_samples", "write_slices", "write_summary"]
 
 SHOWN = 4
 
@@ -79,3 +79,12 @@ def write_summary(path: str | Path, samples: NDArray[np.uint8], material: Materi
     with replace_when_complete(path) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def finished_summary(run: str | Path, steps: int) -> dict[str, Any] | None:
+    """Return the summary of a run that has already gone this far, with ``already_finished``; None if it has not."""
+    path = Path(run) / "summary.json"
+    if not path.is_file() or not (path.parent / "model").is_dir():
+        return None
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    return {**summary, "already_finished": True} if summary["step"] >= steps else None

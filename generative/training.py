@@ -1,6 +1,5 @@
 """Train a denoiser on the patches of one material: any number of processes, resumable to the bit."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +19,7 @@ from generative.monitor import MaterialMonitor
 from generative.noise_schedule import NoiseSchedule, cosine_schedule
 from generative.patches import LabelledPatches, Material, read_material
 from generative.pipeline import StructurePipeline, WalkSettings
-from generative.samples import write_samples, write_slices, write_summary
+from generative.samples import finished_summary, write_samples, write_slices, write_summary
 from launch import replace_when_complete
 from learn import begin_run, this_process
 from learn import train as run_loop
@@ -139,7 +138,7 @@ def train(config: DDPMConfig, *, stop_at: int | None = None) -> dict[str, Any]:
         seed=config.seed,
     )
     begin_run(config.out, config, seed=config.seed, may_differ=FREE_KEYS)
-    if summary := _finished(config.out, config.training.steps):
+    if summary := finished_summary(config.out, config.training.steps):
         return summary
     torch.manual_seed(config.seed)
     pipeline = _pipeline(config, material)
@@ -155,7 +154,7 @@ def train(config: DDPMConfig, *, stop_at: int | None = None) -> dict[str, Any]:
     done = run_loop(
         pipeline.denoiser,
         examples,
-        DenoisingLoss(pipeline.schedule, min_snr=config.diffusion.min_snr, least_snr=config.diffusion.least_snr),
+        DenoisingLoss(pipeline.schedule, min_snr=config.diffusion.min_snr),
         settings=config.training,
         folder=config.out,
         stop_at=stop_at,
@@ -174,16 +173,16 @@ class DenoisingLoss:
     ----------
     schedule : NoiseSchedule
         The forward process; its ``prediction`` says what is predicted.
-    min_snr, least_snr : float
-        Bounds of the weight; see `NoiseSchedule.loss_weights`.
+    min_snr : float, optional
+        See `NoiseSchedule.loss_weights`.
 
     References
     ----------
     .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020, arXiv:2006.11239.
     """
 
-    def __init__(self, schedule: NoiseSchedule, *, min_snr: float | None = None, least_snr: float = 0.0) -> None:
-        self.schedule, self.min_snr, self.least_snr = schedule, min_snr, least_snr
+    def __init__(self, schedule: NoiseSchedule, *, min_snr: float | None = None) -> None:
+        self.schedule, self.min_snr = schedule, min_snr
 
     def __call__(self, denoiser: torch.nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch of `NoisyPatches`."""
@@ -193,7 +192,7 @@ class DenoisingLoss:
         prediction = denoiser(noisy, timesteps, batch.get("fractions"))
         # Half precision is for the network; squares of small differences need the full one.
         errors = (prediction.float() - target).square().mean(dim=(1, 2, 3, 4))
-        weights = self.schedule.loss_weights(timesteps, min_snr=self.min_snr, least=self.least_snr)
+        weights = self.schedule.loss_weights(timesteps, min_snr=self.min_snr)
         return (errors * weights).mean()
 
 
@@ -266,12 +265,3 @@ def _finish(
         training_seconds=round(training_seconds, 2),
         sampling_seconds=round(time.perf_counter() - began, 2),
     )
-
-
-def _finished(run: Path, steps: int) -> dict[str, Any] | None:
-    """Return the summary of a run that has already gone this far."""
-    path = run / "summary.json"
-    if not path.is_file() or not (run / "model").is_dir():
-        return None
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    return {**summary, "already_finished": True} if summary["step"] >= steps else None

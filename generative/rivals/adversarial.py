@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from generative.decoding import decode
-from generative.loading import ModelCard, read_card, write_card
+from generative.loading import ModelCard, read_card, realign, write_card
 from generative.requests import Request, check_request, sample_seed
 from generative.rivals.volume_generator import VolumeGenerator
 from launch import make_output_folder
@@ -138,9 +138,7 @@ class AdversarialPipeline:
             generator = VolumeGenerator.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         except (OSError, ValueError) as error:
             raise ValueError(f"'{folder}' does not hold a complete model: {error}") from error
-        for parameter in generator.parameters():
-            # Read weights lie at odd addresses, where kernels round differently from those that were trained.
-            parameter.data = parameter.data.clone()
+        realign(generator)
         return cls(generator, card)
 
     def _volume(self, request: Request, index: int) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Train an adversarial pair on one material: any number of processes, resumable to the bit."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from generative.rivals.critics import Critic
 from generative.rivals.dcgan import DCGAN, VolumesAndLatents, dcgan_generator, dcgan_turns
 from generative.rivals.gan_configuration import GANConfig, MicrographConfig
 from generative.rivals.slicegan import PlaneCrops, PlanesAndLatents, SliceGAN, slicegan_generator, slicegan_turns
+from generative.samples import finished_summary, write_samples, write_slices, write_summary
 from launch import replace_when_complete
 from learn import Turn, begin_run, this_process
 from learn import train as run_loop
@@ -65,7 +65,7 @@ def train(config: GANConfig, *, stop_at: int | None = None) -> dict[str, Any]:
     material, planes = _source(config)
     game = _game(config, material, planes)
     begin_run(config.out, config, seed=config.seed, may_differ=FREE_KEYS)
-    if summary := _finished(config.out, config.training.steps):
+    if summary := finished_summary(config.out, config.training.steps):
         return summary
     done = run_loop(
         game.model,
@@ -197,8 +197,6 @@ def _errors(config: GANConfig, pipeline: AdversarialPipeline, material: Material
 
 def _finish(config: GANConfig, game: _Game, material: Material) -> dict[str, Any]:
     """Write the model with averaged weights, samples of it, and the summary (last: it marks the run's end)."""
-    from generative.samples import write_samples, write_slices, write_summary
-
     run, wanted = Path(config.out), config.sampling
     pipeline = game.pipeline(game.model)
     with replace_when_complete(run / "model") as temporary:
@@ -217,12 +215,3 @@ def _finish(config: GANConfig, game: _Game, material: Material) -> dict[str, Any
         parameters=sum(p.numel() for p in pipeline.generator.parameters()),
         sampling_seconds=sampling_seconds,
     )
-
-
-def _finished(run: Path, steps: int) -> dict[str, Any] | None:
-    """Return the summary of a run that has already gone this far."""
-    path = run / "summary.json"
-    if not path.is_file() or not (run / "model").is_dir():
-        return None
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    return {**summary, "already_finished": True} if summary["step"] >= steps else None
