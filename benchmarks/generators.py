@@ -38,7 +38,7 @@ RECIPES: dict[str, Literal["two-phase", "three-phase"]] = {
 }
 
 
-def prepare_material(name: str, out: Path, *, side: int) -> tuple[Path, Path]:
+def prepare_material(name: str, out: Path, *, side: int, volume_side: int) -> tuple[Path, Path]:
     """Write the volume to learn from and one that is held out."""
     learnt, held_out = out / "material.tif", out / "held-out.tif"
     asked, record = {"material": name, "side": side}, out / "material.json"
@@ -55,8 +55,8 @@ def prepare_material(name: str, out: Path, *, side: int) -> tuple[Path, Path]:
             write(path, Volume(structure.labels, phases=structure.phases))
         return learnt, held_out
     whole = read(name)
-    # The last quarter of the planes is for the comparison alone.
-    cut = whole.shape[0] * 3 // 4
+    # The last quarter of the planes is for the comparison alone, and at least one volume thick.
+    cut = whole.shape[0] - max(whole.shape[0] // 4, volume_side)
     for path, planes in ((learnt, slice(0, cut)), (held_out, slice(cut, None))):
         write(path, Volume(whole.array[planes], whole.voxel_size_um, whole.phases))
     return learnt, held_out
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    material, held_out = prepare_material(given.material, given.out, side=given.material_side)
+    material, held_out = prepare_material(given.material, given.out, side=given.material_side, volume_side=given.side)
     rows = {}
     for method in given.methods:
         settings = [text.partition(":")[2] for text in given.set if text.partition(":")[0] == method]

@@ -531,9 +531,22 @@ class StructurePipeline:
         self._copies = tuple(torch.nn.Module.to(deepcopy(self.denoiser), place) for place in places[1:])
         return self
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json``, the weights (safetensors) and ``material.json``."""
-        self.denoiser.save_pretrained(folder)
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> None:
+        """Write ``config.json``, the weights (safetensors) and ``material.json``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there.
+        half : bool
+            Round the learnt weights to float16, which halves the file. They are read back as float32; what
+            follows from the material's covariance stays float32, as it spans too many orders of magnitude.
+        """
+        written = deepcopy(self.denoiser) if half else self.denoiser
+        if half:
+            for parameter in written.parameters():
+                parameter.data = parameter.data.half()
+        written.save_pretrained(folder)
         write_card(folder, self._described())
 
     def _described(self) -> ModelCard:
@@ -557,7 +570,7 @@ class StructurePipeline:
         try:
             schedule = cosine_schedule(**(card.settings or {})["schedule"])
             denoiser, found = Denoiser.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, torch_dtype=torch.float32
             )
             if absent := sorted([*found["missing_keys"], *found["unexpected_keys"]]):
                 raise ValueError(f"config.json and the weights are of two networks, which differ in {absent[0]}")

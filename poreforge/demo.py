@@ -13,6 +13,12 @@ import numpy as np
 from evaluate import two_point
 from launch import ConfigError, describe_software, make_output_folder, to_plain, write_record
 from learn import LoopSettings
+from poreforge.demo_generation import (
+    GenerationSettings,
+    generate_electrode,
+    generation_section,
+    measure_generated,
+)
 from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, error_map, label_image, mosaic, picture
@@ -103,6 +109,8 @@ class DemoConfig:
         How many cuts Blender renders; 0 leaves it out.
     training : DemoTraining
         The training.
+    generated : GenerationSettings
+        New volumes from a shipped model.
     """
 
     seed: int = 0
@@ -112,6 +120,7 @@ class DemoConfig:
     voxel_size_um: tuple[float, float, float] = (0.01, 0.01, 0.01)
     blender_slices: int = 4
     training: DemoTraining = DemoTraining()
+    generated: GenerationSettings = GenerationSettings()
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.blender_slices < 0:
@@ -164,10 +173,13 @@ def run_demo(config: DemoConfig, out: str | Path) -> Path:
     with clock("score"):
         scores = {name: score_segmentation(found, structure.labels) for name, found in labels.items()}
     _write_volumes(out, config, structure, grey, labels[TWO_STAGE])
+    with clock("generate an electrode"):
+        generated = generate_electrode(config.generated, seed=config.seed) if config.generated.count else None
     summary = {
         "truth": {**structure.truth, "recipe": structure.recipe},
         "methods": scores,
         **details,
+        "generated": measure_generated(generated) if generated else None,
         "training": {"volumes": len(corpus), "set_aside": config.training.validation},
         "seconds": clock.seconds,
         "config": to_plain(config),
@@ -176,6 +188,8 @@ def run_demo(config: DemoConfig, out: str | Path) -> Path:
     write_summary(out / "summary.json", summary)
     (out / "overview.png").write_bytes(_overview(structure.labels, grey, labels))
     sections = list(_sections(structure, grey, stack, labels, summary))
+    if generated:
+        sections.insert(-1, generation_section(generated, config.generated))
     return write_report(out / "report.html", "A porous electrode, from truth to score", sections, facts=_facts(summary))
 
 

@@ -217,6 +217,18 @@ def test_saved_pipeline_loads_and_makes_the_same(tmp_path, wild_denoiser):
     assert sorted(p.suffix for p in (tmp_path / "model").iterdir()) == [".json", ".json", ".safetensors"]
 
 
+def test_half_the_file_keeps_eleven_bits_of_each_weight(tmp_path, wild_pipe):
+    pipe = wild_pipe()
+    for folder, half in (("whole", False), ("half", True)):
+        pipe.save_pretrained(tmp_path / folder, half=half)
+    sizes = [next((tmp_path / folder).glob("*.safetensors")).stat().st_size for folder in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    again = generative.load(tmp_path / "half", device="cpu").denoiser.state_dict()
+    for name, weight in pipe.denoiser.state_dict().items():
+        assert again[name].dtype == weight.dtype == torch.float32
+        torch.testing.assert_close(again[name], weight, rtol=2**-11, atol=1e-7)
+
+
 def test_unknown_name_and_empty_folder_say_what_is_accepted(tmp_path):
     with pytest.raises(ValueError, match=r"no model 'sofc-four-phase'; shipped: .*folder of a training run"):
         generative.load("sofc-four-phase")

@@ -14,6 +14,12 @@ from evaluate import agreement, porosity
 from launch import load_config
 from poreforge.cli import main
 from poreforge.demo import DemoConfig, _crop, _score_section
+from poreforge.demo_generation import (
+    GenerationSettings,
+    generate_electrode,
+    generation_section,
+    measure_generated,
+)
 from poreforge.scores import SCORES
 from segment.training import TrainingConfig
 from synth.production import CorpusConfig
@@ -24,6 +30,7 @@ seed: 3
 shape: [32, 32, 32]
 diameter_vox: 10
 blender_slices: 0
+generated: {count: 1, shape: [16, 16, 16], steps: 1}
 training:
   count: 3
   validation: 1
@@ -195,3 +202,17 @@ def test_no_configuration_file_of_corpora_and_segmenters_is_left_untested():
     # Recipes of materials are built in tests/synth/test_gallery.py, the papers' corpora in test_production_configs.py.
     rest = {file for file in FILES if not file.startswith(("generative/", "segment/", "materials/", "corpora/"))}
     assert rest == {"corpus.yaml", "demo.yaml"}
+
+
+def test_generated_section_sets_the_model_beside_the_recipe():
+    settings = GenerationSettings(count=2, shape=(16, 16, 16), steps=1)
+    generated = generate_electrode(settings, seed=0)
+    assert generated.volumes.shape == generated.recipe.shape == (2, 16, 16, 16)
+    means = measure_generated(generated)
+    for name, volumes in (("model", generated.volumes), ("recipe", generated.recipe)):
+        for label, phase in enumerate(generated.phases):
+            assert means[name][phase]["fraction"] == pytest.approx((volumes == label).mean())
+    section = generation_section(generated, settings)
+    assert [row[0] for row in section.tables[0].rows] == ["pore", "GDC", "LSCF"]
+    assert section.tables[0].rows[0][1] == f"{means['model']['pore']['fraction']:.3f}"
+    assert len(section.figures[0].pictures) == 4
