@@ -5,14 +5,15 @@ from itertools import product
 
 import numpy as np
 
-__all__ = ["blend_weights", "predict_tiled", "tile_starts"]
+__all__ = ["blend_weights", "predict_slabs", "predict_tiled", "tile_starts"]
 
+Predictor = Callable[[np.ndarray], np.ndarray]
 # A tile's number along each axis, and where it lies.
 Window = tuple[tuple[int, ...], tuple[slice, ...]]
 
 
 def predict_tiled(
-    predictor: Callable[[np.ndarray], np.ndarray],
+    predictor: Predictor,
     image: np.ndarray,
     *,
     tile: Sequence[int],
@@ -50,27 +51,77 @@ def predict_tiled(
     the tiles over a voxel add up to one, and so do their products over all axes: a predictor that works voxel
     by voxel is reproduced to rounding.
     """
-    size = image.shape[1:]
+    slabs = predict_slabs(
+        predictor,
+        lambda first, last: image[:, first:last],
+        size=image.shape[1:],
+        tile=tile,
+        overlap=overlap,
+        multiple=multiple,
+    )
+    return np.concatenate(list(slabs), axis=1)
+
+
+def predict_slabs(
+    predictor: Predictor,
+    read: Callable[[int, int], np.ndarray],
+    *,
+    size: Sequence[int],
+    tile: Sequence[int],
+    overlap: Sequence[int],
+    multiple: int = 1,
+) -> Iterator[np.ndarray]:
+    """Do what `predict_tiled` does, slab by slab along the first axis: no more than one layer of tiles is held.
+
+    Parameters
+    ----------
+    predictor, tile, overlap, multiple
+        As in `predict_tiled`.
+    read : callable
+        From ``first`` and ``last`` to the planes ``(C, last - first, …)`` of the image. Neither ever falls.
+    size : sequence of int
+        Of the whole image, without channels.
+
+    Yields
+    ------
+    ndarray of float32, shape (K, planes, …)
+        From the first plane to the last, to the bit what `predict_tiled` gives.
+
+    Raises
+    ------
+    ValueError
+        As `predict_tiled`.
+    """
+    sides = _sides(size, tile, overlap, multiple)
+    padded = [max(side, n) for side, n in zip(sides, size, strict=True)]
+    starts = [tile_starts(n, side, share) for n, side, share in zip(padded, sides, overlap, strict=True)]
+    weights = [blend_weights(n, side, begin) for n, side, begin in zip(padded, sides, starts, strict=True)]
+    total: np.ndarray | None = None
+    for row, first in enumerate(starts[0]):
+        planes = read(first, min(first + sides[0], size[0]))
+        short = [sides[0] - planes.shape[1], *(p - n for p, n in zip(padded[1:], size[1:], strict=True))]
+        layer = _reflect_end(planes, short) if any(short) else planes
+        for corner, window in _windows(starts[1:], sides[1:]):
+            answer = predictor(np.ascontiguousarray(layer[(slice(None), slice(None), *window)]))
+            if total is None:
+                total = np.zeros((answer.shape[0], *layer.shape[1:]), np.float64)
+            share = weights[0][row]
+            for axis, position in enumerate(corner, start=1):
+                share = np.multiply.outer(share, weights[axis][position])
+            total[(slice(None), slice(None), *window)] += answer * share
+        assert total is not None
+        done = (starts[0][row + 1] if row + 1 < len(starts[0]) else size[0]) - first
+        yield total[(slice(None), slice(done), *(slice(n) for n in size[1:]))].astype(np.float32)
+        total = np.concatenate([total[:, done:], np.zeros_like(total[:, :done])], axis=1)
+
+
+def _sides(size: Sequence[int], tile: Sequence[int], overlap: Sequence[int], multiple: int) -> list[int]:
+    """Return the sides of a tile, checked."""
     if not len(size) == len(tile) == len(overlap):
         raise ValueError(f"image has {len(size)} axes, tile {len(tile)} and overlap {len(overlap)}; give equally many")
     for wanted, side in zip(overlap, tile, strict=True):
         _check_overlap(wanted, side)
-    sides = [min(_round_up(t, multiple), _round_up(n, multiple)) for t, n in zip(tile, size, strict=True)]
-    short = [max(0, side - n) for side, n in zip(sides, size, strict=True)]
-    padded = _reflect_end(image, short) if any(short) else image
-    starts = [tile_starts(n, side, share) for n, side, share in zip(padded.shape[1:], sides, overlap, strict=True)]
-    weights = [blend_weights(n, side, begin) for n, side, begin in zip(padded.shape[1:], sides, starts, strict=True)]
-    result: np.ndarray | None = None
-    for corner, window in _windows(starts, sides):
-        answer = predictor(np.ascontiguousarray(padded[(slice(None), *window)]))
-        if result is None:
-            result = np.zeros((answer.shape[0], *padded.shape[1:]), np.float64)
-        share = np.ones(())
-        for axis, position in enumerate(corner):
-            share = np.multiply.outer(share, weights[axis][position])
-        result[(slice(None), *window)] += answer * share
-    assembled = result if result is not None else np.empty((0, *padded.shape[1:]))
-    return assembled[(slice(None), *(slice(0, n) for n in size))].astype(np.float32)
+    return [min(_round_up(t, multiple), _round_up(n, multiple)) for t, n in zip(tile, size, strict=True)]
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:

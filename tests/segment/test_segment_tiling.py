@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from segment.tiling import blend_weights, predict_tiled, tile_starts
+from segment.tiling import blend_weights, predict_slabs, predict_tiled, tile_starts
 
 
 @st.composite
@@ -113,6 +113,29 @@ def test_local_predictor_equals_the_untiled_one_off_the_tile_borders_and_nearly_
     # With half the tile shared, the border of one tile lies in the middle of the next: it weighs at most
     # exp(-8) against about 1, and two such axes may meet. The 3 x 3 mean itself is wrong by at most 1.
     assert 0 < difference[border].max() < 3 * np.exp(-8)
+
+
+def test_slabs_read_forward_and_never_more_than_a_layer_of_tiles():
+    image = np.random.default_rng(0).uniform(0, 1, (1, 50, 21)).astype(np.float32)
+    asked = []
+
+    def read(first, last):
+        asked.append((first, last))
+        return image[:, first:last]
+
+    slabs = list(predict_slabs(lambda x: x + 1, read, size=(50, 21), tile=(12, 8), overlap=(4, 2), multiple=4))
+    starts = tile_starts(50, 12, 4)
+    assert asked == [(start, start + 12) for start in starts]
+    assert [slab.shape[1] for slab in slabs] == [*np.diff(starts), 12]
+    np.testing.assert_allclose(np.concatenate(slabs, axis=1), image + 1, rtol=2e-7)
+
+
+def test_tiles_stay_inside_an_image_that_is_no_multiple_of_the_predictors():
+    image = np.arange(30, dtype=np.float32).reshape(1, 30)
+    seen = []
+    predict_tiled(lambda x: seen.append(x.copy()) or x, image, tile=(8,), overlap=(2,), multiple=4)
+    # A reflection would repeat a number.
+    assert all((np.diff(tile[0]) == 1).all() for tile in seen)
 
 
 def test_image_thinner_than_the_overlap_is_one_tile():
