@@ -27,6 +27,7 @@ from learn import train as run_loop
 __all__ = ["DenoisingLoss", "NoisyPatches", "load_material", "train"]
 
 NOISE = 2
+GOLDEN = (5**0.5 - 1) / 2
 # Seeds of volumes that are made for the run's own use are far from those that a user would ask for.
 CALIBRATION_SEED = 2**31
 # Patches from which the linear estimate is measured.
@@ -48,7 +49,8 @@ class NoisyPatches:
     coded : ndarray
         ``(n, Z, Y, X)``, the coding of the labels of `patches`.
     timesteps : int
-        Times are drawn evenly from 0 to `timesteps` − 1.
+        Times are 0 to `timesteps` − 1, each as likely as any; those of consecutive examples are spread evenly over
+        them, so that every batch sees weak and strong noise.
     told_fractions : float
         Share of the examples that tell their volume fractions; the rest holds not-a-numbers in their place.
     """
@@ -71,12 +73,12 @@ class NoisyPatches:
         """Return ``clean`` and ``noise`` (n, Z, Y, X), ``timestep`` () and, if any are told, ``fractions`` (n,)."""
         rng = np.random.default_rng(np.random.SeedSequence(self.patches.seed, spawn_key=(NOISE, index)))
         clean = self.clean(index)
-        timestep = rng.integers(self.timesteps)
+        timestep = self._timestep(index)
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
         example = {
             "clean": torch.from_numpy(clean),
             "noise": torch.from_numpy(noise),
-            "timestep": torch.tensor(int(timestep)),
+            "timestep": torch.tensor(timestep),
         }
         if self.told:
             labels = self.patches[index]
@@ -84,6 +86,11 @@ class NoisyPatches:
             told = shares if rng.random() < self.told else np.full(len(clean), np.nan)
             example["fractions"] = torch.from_numpy(told.astype(np.float32))
         return example
+
+    def _timestep(self, index: int) -> int:
+        """Return the next of the multiples of the golden ratio, modulo 1, from a beginning that the seed decides."""
+        start = np.random.default_rng(np.random.SeedSequence(self.patches.seed, spawn_key=(NOISE,))).random()
+        return int((start + index * GOLDEN) % 1 * self.timesteps)
 
 
 def load_material(config: MaterialConfig, *, seed: int) -> Material:

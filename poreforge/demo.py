@@ -241,11 +241,11 @@ def _stage(stage: Any, config: DemoConfig, out: Path) -> TrainingConfig:
         corpus=out / "corpus",
         out=out / stage,
         stage=stage,
-        slices_model=None if flat else str(out / "slices"),
+        first_stage=None if flat else str(out / "slices"),
         validation=config.training.validation,
         crop=_crop(config.training.shape, flat=flat),
         seed=config.seed,
-        network=NetworkSettings(16, 3) if flat else NetworkSettings(8, 2),
+        network=NetworkSettings(size={"width": 16, "depth": 3} if flat else {"width": 8, "depth": 2}),
         loop=config.training.slices if flat else config.training.refine,
     )
 

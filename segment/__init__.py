@@ -2,7 +2,7 @@
 
 from segment.correction import Corrected, CorrectionSettings, correct
 from segment.segmenter import Segmentation, Segmenter, load, shipped_models
-from segment.thresholds import otsu, porosity_threshold
+from segment.thresholds import hysteresis, hysteresis_levels, multi_otsu, otsu, porosity_threshold
 
 __all__ = [
     "Corrected",
@@ -10,7 +10,10 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "correct",
+    "hysteresis",
+    "hysteresis_levels",
     "load",
+    "multi_otsu",
     "otsu",
     "porosity_threshold",
     "shipped_models",

@@ -1,9 +1,9 @@
-"""The two-stage segmenter: a network on slices, a second one that refines their stack."""
+"""The two-stage segmenter: a network on slices or blocks, and a second one that refines what it says."""
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,19 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from launch import replace_when_complete
-from segment.networks import UNet
+from segment.networks import Network, load_network
+from segment.preprocessing import Levels, Preprocessing
 from segment.thresholds import check_grey
-from segment.tiling import predict_tiled
+from segment.tiling import predict_slabs, predict_tiled
 from volume import from_one_hot
 
-__all__ = ["Segmentation", "Segmenter", "load", "normalise", "shipped_models"]
+__all__ = ["Segmentation", "Segmenter", "load", "shipped_models"]
 
 SLICE_TILE, SLICE_OVERLAP = 256, 32
 BLOCK_TILE, BLOCK_OVERLAP = 64, 16
+# Slices that are read at once.
+SLAB = 16
 COVERAGE = 0.9
-GREY_RANGE = (-0.5, 1.5)
 DESCRIPTION = "segmenter.json"
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -58,27 +60,30 @@ class Segmentation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segmenter:
-    """Two trained networks and what was measured of them.
+    """One or two trained networks and what was measured of them.
 
     Parameters
     ----------
-    slices : UNet
-        2-D network from one slice to its phases.
-    refine : UNet or None
-        3-D network from stacked probabilities and grey values to phases.
+    first : Network
+        From grey values to phases: 2-D, slice by slice (of 2 k + 1 channels: with k neighbours on both sides), or 3-D.
+    refine : Network or None
+        3-D network from the first one's probabilities and the grey values to phases.
     phases : tuple of str
         Name of each label.
     porosity_errors : tuple of float
         Predicted minus true porosity on volumes that training never saw; the interval rests on them.
     set_aside : int or None
         How many volumes at the end of its corpus the training left out, if known.
+    preprocessing : Preprocessing
+        What both networks see of the grey values.
     """
 
-    slices: UNet
-    refine: UNet | None
+    first: Network
+    refine: Network | None
     phases: tuple[str, ...]
     porosity_errors: tuple[float, ...] = ()
     set_aside: int | None = None
+    preprocessing: Preprocessing = Preprocessing()
 
     def predict(self, grey: Any) -> Segmentation:
         """Segment a grey volume.
@@ -97,14 +102,49 @@ class Segmenter:
         ValueError
             If the volume is constant, not three-dimensional or holds NaN.
         """
-        grey = normalise(check_grey(grey))
-        probability = predict_slices(self.slices, grey)
-        if self.refine is not None:
-            probability = predict_blocks(self.refine, stack_channels(probability, grey))
+        probability = np.concatenate(list(self.slabs(check_grey(grey))), axis=1)
         labels = from_one_hot(probability)
         porosity = float(np.mean(labels == 0))
         interval, coverage = porosity_interval(porosity, self.porosity_errors)
         return Segmentation(labels, probability, porosity, interval, coverage, self.phases)
+
+    def slabs(self, grey: Any) -> Iterator[np.ndarray]:
+        """Predict from the first slice to the last, holding a layer of tiles at a time.
+
+        Parameters
+        ----------
+        grey : array-like, shape (Z, Y, X)
+            As in `predict`; what has ``shape``, ``dtype`` and slices (Zarr, HDF5, a memory map) is not read as a whole.
+
+        Yields
+        ------
+        ndarray of float32, shape (n_phases, planes, Y, X)
+            Probability of each phase.
+
+        Raises
+        ------
+        ValueError
+            As `predict`.
+        """
+        levels = self.preprocessing.measure(grey)
+        probabilities = predict_first(self.first, lambda: self._seen(grey, levels), shape=grey.shape)
+        if self.refine is None:
+            yield from probabilities
+            return
+        stack, seen = _Forward(probabilities), _Forward(self._seen(grey, levels))
+        yield from predict_slabs(
+            _Probabilities(self.refine),
+            lambda first, last: stack_channels(stack(first, last), seen(first, last)),
+            size=grey.shape,
+            tile=(BLOCK_TILE,) * 3,
+            overlap=(BLOCK_OVERLAP,) * 3,
+            multiple=self.refine.factor,
+        )
+
+    def _seen(self, grey: Any, levels: Levels) -> Iterator[np.ndarray]:
+        """Yield what the networks see, ``(1, planes, Y, X)``."""
+        for first in range(0, grey.shape[0], SLAB):
+            yield self.preprocessing.apply(np.asarray(grey[first : first + SLAB]), levels)[None]
 
     def save(self, folder: str | Path) -> None:
         """Write the networks and the calibration to `folder`, all or nothing."""
@@ -112,10 +152,11 @@ class Segmenter:
             "phases": list(self.phases),
             "porosity_errors": list(self.porosity_errors),
             "set_aside": self.set_aside,
+            "preprocessing": self.preprocessing.kind,
         }
         with replace_when_complete(folder) as temporary:
             temporary.mkdir()
-            self.slices.save_pretrained(temporary / "slices")
+            self.first.save_pretrained(temporary / "first")
             if self.refine is not None:
                 self.refine.save_pretrained(temporary / "refine")
             (temporary / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -148,14 +189,13 @@ def load(name_or_folder: str | Path) -> Segmenter:
         )
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        slices = UNet.from_pretrained(folder / "slices").eval()
-        refine = UNet.from_pretrained(folder / "refine").eval() if (folder / "refine").is_dir() else None
         return Segmenter(
-            slices,
-            refine,
+            load_network(folder / "first"),
+            load_network(folder / "refine") if (folder / "refine").is_dir() else None,
             tuple(description["phases"]),
             tuple(description["porosity_errors"]),
-            description.get("set_aside"),
+            description["set_aside"],
+            Preprocessing(description["preprocessing"]),
         )
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error
@@ -166,49 +206,64 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{DESCRIPTION}"))
 
 
-def normalise(grey: np.ndarray) -> np.ndarray:
-    """Return `grey` as float32 with its 1st percentile at 0 and its 99th at 1, and nothing far beyond.
-
-    Where these two are equal, the smallest and largest values take their place. Values beyond `GREY_RANGE`, such as
-    glaring grains and dead pixels, are clipped to it: they would mislead the network far around them.
-    """
-    # A regular subset keeps large volumes cheap and the result independent of chance.
-    stride = max(1, math.ceil((grey.size / 4e6) ** (1 / 3)))
-    low, high = np.percentile(grey[::stride, ::stride, ::stride], [1, 99])
-    if low == high:
-        # As Python numbers, for the span of an int16 volume need not fit into int16.
-        low, high = grey.min().item(), grey.max().item()
-    # Single precision would drown the contrast of wide numbers that sit on a large offset.
-    wide = np.result_type(grey.dtype, np.float32).type
-    scaled = (grey.astype(wide, copy=False) - wide(low)) / wide(high - low)
-    return np.clip(scaled, *GREY_RANGE).astype(np.float32, copy=False)
-
-
 def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:
     """Return the input ``(n_phases + 1, Z, Y, X)`` of the refining network."""
-    return np.concatenate([probability, grey[None]]).astype(np.float32, copy=False)
+    return np.concatenate([probability, grey]).astype(np.float32, copy=False)
 
 
-def predict_slices(network: UNet, grey: np.ndarray) -> np.ndarray:
-    """Return the phases' probabilities ``(n, Z, Y, X)`` of normalised grey values, slice by slice."""
-    predict = _Probabilities(network)
-    tile, overlap = (SLICE_TILE,) * 2, (SLICE_OVERLAP,) * 2
-    slices = [
-        predict_tiled(predict, image[None], tile=tile, overlap=overlap, multiple=network.factor)
-        for image in tqdm(grey, desc="slices", disable=None)
-    ]
-    return np.stack(slices, axis=1)
+def predict_first(
+    network: Network, seen: Callable[[], Iterator[np.ndarray]], *, shape: Sequence[int]
+) -> Iterator[np.ndarray]:
+    """Yield the phases' probabilities ``(n, planes, Y, X)`` by a network on slices or on blocks.
+
+    Parameters
+    ----------
+    network : Network
+        2-D or 3-D.
+    seen : callable
+        Returns a fresh iterator of what the network sees, ``(1, planes, Y, X)`` from the first plane to the last.
+    shape : sequence of int
+        ``(Z, Y, X)``.
+    """
+    read = _Forward(seen())
+    if network.dims == 3:
+        yield from predict_slabs(
+            _Probabilities(network),
+            read,
+            size=shape,
+            tile=(BLOCK_TILE,) * 3,
+            overlap=(BLOCK_OVERLAP,) * 3,
+            multiple=network.factor,
+        )
+        return
+    reach = network.config["in_channels"] // 2
+    for z in tqdm(range(shape[0]), desc="slices", disable=None):
+        first, last = max(0, z - reach), min(shape[0], z + reach + 1)
+        # The outermost slices are repeated beyond the ends of the stack.
+        places = np.clip(np.arange(z - reach, z + reach + 1), 0, shape[0] - 1) - first
+        yield predict_tiled(
+            _Probabilities(network),
+            read(first, last)[0, places],
+            tile=(SLICE_TILE,) * 2,
+            overlap=(SLICE_OVERLAP,) * 2,
+            multiple=network.factor,
+        )[:, None]
 
 
-def predict_blocks(network: UNet, channels: np.ndarray) -> np.ndarray:
-    """Return the phases' probabilities ``(n, Z, Y, X)`` refined in three dimensions."""
-    return predict_tiled(
-        _Probabilities(network),
-        channels,
-        tile=(BLOCK_TILE,) * 3,
-        overlap=(BLOCK_OVERLAP,) * 3,
-        multiple=network.factor,
-    )
+class _Forward:
+    """Planes of slabs that come one after the other, held only as long as they may be asked for again."""
+
+    def __init__(self, slabs: Iterator[np.ndarray]) -> None:
+        self.slabs, self.held, self.start = slabs, next(slabs), 0
+
+    def __call__(self, first: int, last: int) -> np.ndarray:
+        """Return planes ``first`` to ``last`` along axis 1; neither may fall."""
+        self.held, self.start = self.held[:, first - self.start :], first
+        parts = [self.held]
+        while sum(part.shape[1] for part in parts) < last - first:
+            parts.append(next(self.slabs))
+        self.held = np.concatenate(parts, axis=1) if len(parts) > 1 else self.held
+        return self.held[:, : last - first]
 
 
 def porosity_interval(porosity: float, errors: Sequence[float]) -> tuple[tuple[float, float], float]:
@@ -242,7 +297,7 @@ def porosity_interval(porosity: float, errors: Sequence[float]) -> tuple[tuple[f
 class _Probabilities:
     """A network as a function from array ``(C, …)`` to probabilities ``(n, …)``."""
 
-    def __init__(self, network: UNet) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network.eval()
         self.device = next(network.parameters()).device
 

@@ -9,13 +9,14 @@ import torch
 
 from launch import ConfigError
 from learn import LoopSettings, begin_run, this_process, train
-from segment.losses import CrossEntropyDice
-from segment.networks import UNet
+from segment.losses import build_loss
+from segment.networks import Network, build_network
+from segment.preprocessing import Preprocessing, PreprocessingKind
 from segment.samples import RandomCrops
-from segment.segmenter import Segmenter, load, normalise, predict_slices, stack_channels
+from segment.segmenter import Segmenter, load, predict_first, stack_channels
 from volume import Corpus
 
-__all__ = ["NetworkSettings", "TrainingConfig", "train_stage"]
+__all__ = ["LossSettings", "NetworkSettings", "SampleSettings", "TrainingConfig", "train_stage"]
 
 # What a resumed run may change without becoming another run.
 FREE_KEYS = frozenset({"out", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
@@ -23,14 +24,53 @@ FREE_KEYS = frozenset({"out", "loop.checkpoint_every", "loop.log_every", "loop.l
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings:
-    """Size of a U-Net: channels of its first level and how often the resolution is halved."""
+    """Which network, and how large.
 
-    width: int = 16
-    depth: int = 3
+    Parameters
+    ----------
+    name : str
+        One of `segment.networks.NETWORKS`; the refinement takes ``unet`` alone.
+    size : dict
+        Keywords of that network, such as ``width`` and ``depth``.
+    """
 
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.depth < 1:
-            raise ValueError(f"width is {self.width} and depth {self.depth}; give whole numbers above 0")
+    name: str = "unet"
+    size: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """Which loss; see `segment.losses.build_loss`.
+
+    Parameters
+    ----------
+    name : str
+        One of `segment.losses.LOSSES`.
+    settings : dict
+        Keywords of that loss, such as ``gamma``.
+    """
+
+    name: str = "cross-entropy+dice"
+    settings: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSettings:
+    """How crops are drawn and changed; see `segment.samples.RandomCrops`.
+
+    Parameters
+    ----------
+    aware : float
+        Share of the crops, 0 to 1, that are centred so that thin parts are seen as often as wide ones.
+    mirrored : int or None
+        Voxels that a crop may reach beyond the volume, mirrored; 0 only fills up volumes that are too small.
+    strength : float
+        0 to 1: how much is done to the grey values, so that the network does not rely on one instrument.
+    """
+
+    aware: float = 0.0
+    mirrored: int | None = None
+    strength: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,54 +83,67 @@ class TrainingConfig:
         Folder of the corpus.
     out : Path
         Run folder: record, log, checkpoints and, in the end, ``segmenter``.
-    stage : {"slices", "refine"}
-        ``slices`` trains the 2-D network on single slices; ``refine`` the 3-D network on their stack.
-    slices_model : str or None
+    stage : {"slices", "blocks", "refine"}
+        ``slices`` trains a 2-D network on single slices, ``blocks`` a 3-D network on grey values; ``refine`` the 3-D
+        network that refines what either says.
+    first_stage : str or None
         For ``refine``: the trained first stage, as `segment.load` takes it.
     validation : int
         How many volumes at the corpus's end training leaves out; the porosity interval is calibrated on them.
     crop : tuple of int
-        Size of a training sample: (y, x) for ``slices``, (z, y, x) for ``refine``.
-    dice_weight : float
-        Weight of the Dice loss beside cross-entropy.
+        Size of a training sample: (y, x) for ``slices``, (z, y, x) for the others.
+    neighbours : int
+        For ``slices``: how many slices on both sides the network sees too (2.5-D).
+    preprocessing : {"percentile", "none", "stretch", "equalise"}
+        Of the grey values; the refinement takes over the first stage's.
     seed : int
         Of the first weights and of the samples.
     network : NetworkSettings
-        Size of the network.
+        Which, and its size.
+    loss : LossSettings
+        What is minimised.
+    samples : SampleSettings
+        How crops are drawn.
     loop : LoopSettings
         Steps, batch, learning rate and so on.
     """
 
     corpus: Path
     out: Path
-    stage: Literal["slices", "refine"] = "slices"
-    slices_model: str | None = None
+    stage: Literal["slices", "blocks", "refine"] = "slices"
+    first_stage: str | None = None
     validation: int = 2
     crop: tuple[int, ...] = (96, 96)
-    dice_weight: float = 1.0
+    neighbours: int = 0
+    preprocessing: PreprocessingKind = "percentile"
     seed: int = 0
     network: NetworkSettings = NetworkSettings()
+    loss: LossSettings = LossSettings()
+    samples: SampleSettings = SampleSettings()
     loop: LoopSettings = LoopSettings()
 
     def __post_init__(self) -> None:
         wanted = 2 if self.stage == "slices" else 3
         if len(self.crop) != wanted:
             raise ConfigError(f"crop is {list(self.crop)}; stage '{self.stage}' takes {wanted} numbers")
-        if any(side < 1 or side % 2**self.network.depth for side in self.crop):
+        if (self.stage == "refine") == (self.first_stage is None):
             raise ConfigError(
-                f"crop is {list(self.crop)}; with network.depth {self.network.depth} its sides must be multiples of "
-                f"{2**self.network.depth}"
+                f"stage is '{self.stage}' and first_stage {self.first_stage!r}; 'refine' needs first_stage, the folder "
+                "of a trained first stage, and the others have none"
             )
-        if (self.stage == "refine") == (self.slices_model is None):
-            raise ConfigError(
-                "stage 'refine' needs slices_model, the folder of a trained first stage; 'slices' has none"
-            )
+        if self.stage == "refine" and self.network.name != "unet":
+            raise ConfigError(f"network.name is '{self.network.name}'; stage 'refine' takes 'unet'")
+        if self.neighbours < 0 or (self.neighbours and self.stage != "slices"):
+            raise ConfigError(f"neighbours is {self.neighbours}; give 0, or more with stage 'slices'")
         if self.validation < 0:
             raise ConfigError(f"validation is {self.validation}; give 0 or more volumes to set aside")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; give a whole number, 0 or more")
-        if not self.dice_weight >= 0:
-            raise ConfigError(f"dice_weight is {self.dice_weight}; give 0 or more")
+        # Refused here, before anything is read or written.
+        factor = fresh_network(self, n_phases=2).factor
+        if any(side < 1 or side % factor for side in self.crop):
+            raise ConfigError(f"crop is {list(self.crop)}; its sides must be multiples of {factor} for this network")
+        build_loss(self.loss.name, **self.loss.settings)
 
 
 def train_stage(config: TrainingConfig) -> Segmenter:
@@ -121,15 +174,23 @@ def train_stage(config: TrainingConfig) -> Segmenter:
         )
     first = _first_stage(config)
     phases = _phases(corpus, first)
+    preprocessing = Preprocessing(config.preprocessing) if first is None else first.preprocessing
     images, labels = [], []
     for index in range(n_train):
         sample = corpus[index]
-        images.append(_network_input(normalise(np.asarray(sample.grey)), first))
+        images.append(_network_input(np.asarray(sample.grey), first, preprocessing))
         labels.append(np.asarray(sample.labels))
-    crops = RandomCrops(images, labels, crop=config.crop, seed=config.seed)
+    crops = RandomCrops(
+        images,
+        labels,
+        crop=config.crop,
+        seed=config.seed,
+        neighbours=config.neighbours,
+        **dataclasses.asdict(config.samples),
+    )
     begin_run(config.out, config, seed=config.seed, may_differ=FREE_KEYS)
-    model = _fresh_network(config, n_phases=len(phases))
-    criterion = CrossEntropyDice(config.dice_weight)
+    model = fresh_network(config, n_phases=len(phases))
+    criterion = build_loss(config.loss.name, **config.loss.settings)
     train(
         model,
         crops,
@@ -138,8 +199,13 @@ def train_stage(config: TrainingConfig) -> Segmenter:
         folder=config.out,
     )
     model.cpu()
-    slices, refine = (model, None) if first is None else (first.slices, model)
-    segmenter = Segmenter(slices, refine, phases, set_aside=config.validation)
+    segmenter = Segmenter(
+        model if first is None else first.first,
+        None if first is None else model,
+        phases,
+        set_aside=config.validation,
+        preprocessing=preprocessing,
+    )
     if this_process().is_main_process:
         held_out = [corpus[index] for index in range(n_train, len(corpus))]
         segmenter = calibrate(segmenter, held_out)
@@ -157,9 +223,9 @@ def calibrate(segmenter: Segmenter, samples: list[Any]) -> Segmenter:
 
 
 def _first_stage(config: TrainingConfig) -> Segmenter | None:
-    if config.slices_model is None:
+    if config.first_stage is None:
         return None
-    first = load(config.slices_model)
+    first = load(config.first_stage)
     if first.set_aside is not None and first.set_aside < config.validation:
         raise ValueError(
             f"validation is {config.validation}, but the first stage set only {first.set_aside} volumes aside and has "
@@ -184,20 +250,25 @@ def _phases(corpus: Corpus, first: Segmenter | None) -> tuple[str, ...]:
     return phases
 
 
-def _network_input(grey: np.ndarray, first: Segmenter | None) -> np.ndarray:
+def _network_input(grey: np.ndarray, first: Segmenter | None, preprocessing: Preprocessing) -> np.ndarray:
+    """Return ``(C, Z, Y, X)``: grey values as the network sees them, after the first stage's answer if there is one."""
+    seen = preprocessing.apply(grey, preprocessing.measure(grey))[None]
     if first is None:
-        return grey[None]
-    return stack_channels(predict_slices(first.slices, grey), grey)
+        return seen
+    slabs = predict_first(first.first, lambda: iter([seen]), shape=grey.shape)
+    return stack_channels(np.concatenate(list(slabs), axis=1), seen)
 
 
-def _fresh_network(config: TrainingConfig, *, n_phases: int) -> UNet:
+def fresh_network(config: TrainingConfig, *, n_phases: int) -> Network:
+    """Return the untrained network of a run."""
     torch.manual_seed(config.seed)
-    flat = config.stage == "slices"
-    return UNet(
-        dims=2 if flat else 3,
-        in_channels=1 if flat else n_phases + 1,
+    refines = {"refines": True} if config.stage == "refine" else {}
+    channels = n_phases + 1 if refines else 2 * config.neighbours + 1
+    return build_network(
+        config.network.name,
+        dims=2 if config.stage == "slices" else 3,
+        in_channels=channels,
         n_phases=n_phases,
-        width=config.network.width,
-        depth=config.network.depth,
-        refines=not flat,
+        **config.network.size,
+        **refines,
     )

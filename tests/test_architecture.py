@@ -15,7 +15,7 @@ LISTED = PROJECT["tool"]["setuptools"]["packages"]
 TOP = sorted({name.split(".")[0] for name in LISTED})
 HEAVY = (
     "SimpleITK", "bpy", "dask", "h5py", "matplotlib", "monai", "porespy", "pyvista", "quantimpy", "skimage",
-    "taufactor", "tifffile", "trimesh", "zarr",
+    "sklearn", "taufactor", "tifffile", "trimesh", "zarr",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from segment.correction.faces import check_stack
-from segment.segmenter import normalise
+from segment.preprocessing import normalise
 
 __all__ = ["equalise", "equalise_locally", "normalise", "stretch", "white_level"]
 

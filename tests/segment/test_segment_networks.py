@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from segment.networks import SMALLEST_PROBABILITY, UNet, count_parameters
+from segment.networks import UNet, count_parameters
+from segment.networks.unet import SMALLEST_PROBABILITY
 
 
 @pytest.mark.parametrize("n_phases", [2, 3, 4])

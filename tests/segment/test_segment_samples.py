@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from segment.samples import RandomCrops
+from segment import samples
+from segment.losses import IGNORED
+from segment.samples import MOST_BLUR, MOST_DRIFT, MOST_NOISE, RADII, RandomCrops, thickness_classes
 
 
 @pytest.fixture
@@ -82,6 +84,308 @@ def test_volumes_are_not_changed_by_drawing(random_volumes):
         np.testing.assert_array_equal(image, kept)
 
 
+def drawn_as_at_first(images, labels, *, crop, seed, index):
+    """Draw as the shipped model was trained with, kept here as a frozen copy."""
+    rng = np.random.default_rng((seed, index))
+    which = int(rng.integers(len(labels)))
+    crop = crop if len(crop) == 3 else (1, *crop)
+    corner = [int(rng.integers(n - c + 1)) for n, c in zip(labels[which].shape, crop, strict=True)]
+    window = tuple(slice(a, a + c) for a, c in zip(corner, crop, strict=True))
+    labels, image = labels[which][window], images[which][(slice(None), *window)]
+    for axis in (1, 2):
+        if rng.random() < 0.5:
+            labels, image = np.flip(labels, axis), np.flip(image, axis + 1)
+    if rng.random() < 0.5:
+        labels, image = labels.swapaxes(1, 2), image.swapaxes(2, 3)
+    image = np.array(image, np.float32)
+    gain, offset = rng.uniform(0.85, 1.15), rng.uniform(-0.1, 0.1)
+    gamma = np.exp(rng.uniform(-0.25, 0.25))
+    image[-1] = np.sign(image[-1]) * np.abs(image[-1]) ** gamma * gain + offset
+    return image, labels
+
+
+@pytest.mark.parametrize("crop", [(4, 4), (3, 4, 4)])
+def test_samples_without_further_settings_are_those_of_the_shipped_model_to_the_bit(random_volumes, crop):
+    sample = RandomCrops(*random_volumes, crop=crop, seed=5)
+    for index in range(50):
+        image, labels = drawn_as_at_first(*random_volumes, crop=crop, seed=5, index=index)
+        found = sample(index)
+        np.testing.assert_array_equal(found["image"].numpy().reshape(image.shape), image)
+        np.testing.assert_array_equal(found["labels"].numpy().reshape(labels.shape), labels)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sample_is_a_function_of_seed_and_index_alone_with_every_setting(random_volumes, channels):
+    images, labels = random_volumes
+    images = [image[:channels] for image in images]
+    settings = {"crop": (4, 4), "aware": 0.5, "mirrored": 3, "strength": 1.0, "neighbours": 2 if channels == 1 else 0}
+    first, second = (RandomCrops(images, labels, seed=3, **settings) for _ in range(2))
+    expected = [first(index) for index in range(6)]
+    for index in (4, 1, 5, 1, 0):
+        for key, value in second(index).items():
+            assert torch.equal(value, expected[index][key])
+            assert value.shape[-2:] == (4, 4)
+
+
+# Thickness
+
+
+def classes_by_brute_force(labels):
+    """Try a ball of every radius around every voxel."""
+    where = np.argwhere(np.ones(labels.shape, bool))
+    apart = np.sqrt(((where[:, None] - where[None]) ** 2).sum(-1))
+    phases = labels.ravel()
+    free = np.where(phases[:, None] != phases[None], apart, np.inf).min(axis=1)
+    fits = [((free >= radius)[None] & (apart < radius)).any(axis=1) for radius in RADII]
+    return np.sum(fits, axis=0).reshape(labels.shape)
+
+
+def blocky(shape, *, phases, seed):
+    """Phases in blocks of 1 to 4 voxels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, phases, shape)
+    for axis in range(3):
+        labels = np.take(labels, np.sort(rng.integers(0, shape[axis], shape[axis])), axis)
+    return labels.astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("phases", [2, 3])
+def test_classes_of_thickness_equal_those_by_brute_force(phases, seed):
+    labels = blocky((9, 8, 10), phases=phases, seed=seed)
+    labels[:, 5:, :6] = IGNORED if seed == 3 else 1
+    expected = classes_by_brute_force(labels)
+    assert len(np.unique(expected)) >= 2
+    np.testing.assert_array_equal(thickness_classes(labels), expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_class_of_a_slab_follows_from_its_planes(axis):
+    for planes, expected in (
+        (1, 0),
+        (2, 0),
+        (3, 1),
+        (4, 1),
+        (5, 2),
+        (8, 2),
+        (9, 3),
+        (16, 3),
+        (17, 4),
+        (32, 4),
+        (33, 5),
+    ):
+        labels = np.zeros((3, 3, planes + 4), np.uint8)
+        labels[..., 2:-2] = 1
+        found = thickness_classes(np.moveaxis(labels, 2, axis))
+        assert (np.moveaxis(found, axis, 2)[labels == 1] == expected).all()
+
+
+def test_volume_of_one_phase_is_as_thick_as_can_be():
+    assert (thickness_classes(np.zeros((3, 4, 5), np.uint8)) == len(RADII)).all()
+
+
+def test_thickness_of_what_is_no_volume_of_labels_is_refused():
+    for labels in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.int64), np.zeros((0, 4, 4), np.uint8)):
+        with pytest.raises(ValueError, match=r"give a volume \(z, y, x\) of uint8"):
+            thickness_classes(labels)
+
+
+# Sampling that sees thin features
+
+
+def numbered(volumes):
+    """Give images whose first channel is a number of its own at each voxel of all volumes."""
+    first = np.cumsum([0, *(volume.size for volume in volumes)])
+    numbers = [n + np.arange(v.size, dtype=np.float32).reshape(v.shape) for n, v in zip(first, volumes, strict=False)]
+    return [np.stack([number, np.zeros_like(number)]) for number in numbers]
+
+
+@pytest.mark.parametrize("aware", [1.0, 0.3])
+def test_voxels_are_drawn_as_often_as_their_phase_and_thickness_say(aware):
+    volumes = [blocky((4, 8, 9), phases=2, seed=1), blocky((5, 7, 6), phases=3, seed=2)]
+    volumes[1][0, 0, :3] = IGNORED
+    expected = []
+    for labels in volumes:
+        probability, classes = np.zeros(labels.shape), classes_by_brute_force(labels)
+        phases = [phase for phase in np.unique(labels) if phase != IGNORED]
+        for phase in phases:
+            kinds = np.unique(classes[labels == phase])
+            for kind in kinds:
+                inside = (labels == phase) & (classes == kind)
+                probability[inside] = 1 / len(phases) / len(kinds) / inside.sum()
+        expected.append(((aware * probability + (1 - aware) / labels.size) / len(volumes)).ravel())
+    p = np.concatenate(expected)
+    assert p.sum() == pytest.approx(1)
+    assert p.max() > 1.5 * np.median(p)
+
+    sample, draws = RandomCrops(numbered(volumes), volumes, crop=(1, 1), seed=0, aware=aware), 4000
+    counts = np.bincount([int(sample(index)["image"][0].item()) for index in range(draws)], minlength=p.size)
+    assert (counts[p == 0] == 0).all()
+    counts, p = counts[p > 0], p[p > 0]
+    chi2 = np.sum((counts - draws * p) ** 2 / (draws * p))
+    # Pearson's statistic has this mean and variance whatever the expected counts.
+    k = len(p)
+    variance = 2 * (k - 1) + (np.sum(1 / p) - k**2 - 2 * k + 2) / draws
+    assert abs(chi2 - (k - 1)) < 4 * np.sqrt(variance)
+
+
+@pytest.mark.parametrize("crop", [(5, 5), (3, 5, 5)])
+@pytest.mark.parametrize("where", [(4, 6, 7), (0, 0, 11), (8, 10, 1)])
+def test_the_one_labelled_voxel_is_in_every_sample_and_in_its_middle_where_margins_allow(crop, where):
+    labels = np.full((9, 11, 12), IGNORED, np.uint8)
+    labels[where] = 1
+    middle = tuple(side // 2 for side in crop)
+    settings = {"crop": crop, "aware": 1.0}
+    inside = RandomCrops([labels[None].astype(np.float32)], [labels], seed=0, **settings)
+    mirrored = RandomCrops([labels[None].astype(np.float32)], [labels], seed=0, mirrored=2, **settings)
+    for index in range(20):
+        assert (inside(index)["labels"] == 1).sum() == 1
+        assert mirrored(index)["labels"][middle] == 1
+        if where == (4, 6, 7):
+            assert inside(index)["labels"][middle] == 1
+
+
+# Neighbouring slices
+
+
+@pytest.mark.parametrize("k", [1, 2, 7])
+def test_neighbours_are_the_slices_around_and_repeated_at_the_ends(monkeypatch, k):
+    monkeypatch.setattr(samples, "_regreyed", lambda grey, rng, strength: grey)
+    volume = np.arange(6**3, dtype=np.uint8).reshape(6, 6, 6)
+    sample = RandomCrops([volume[None].astype(np.float32)], [volume], crop=(4, 4), seed=0, neighbours=k)
+    seen = set()
+    for index in range(60):
+        found = sample(index)
+        z = int(found["labels"][0, 0]) // 36
+        seen.add(z)
+        assert found["image"].shape == (2 * k + 1, 4, 4)
+        for channel, neighbour in enumerate(range(z - k, z + k + 1)):
+            shift = 36 * (min(max(neighbour, 0), 5) - z)
+            assert torch.equal(found["image"][channel], found["labels"].float() + shift)
+    assert seen == set(range(6))
+
+
+def test_neighbours_change_neither_the_crop_nor_its_brightness(random_volumes):
+    images, labels = random_volumes
+    images = [image[:1] for image in images]
+    alone, among = (RandomCrops(images, labels, crop=(4, 4), seed=6, neighbours=k) for k in (0, 3))
+    for index in range(20):
+        assert torch.equal(alone(index)["labels"], among(index)["labels"])
+        assert torch.equal(alone(index)["image"][0], among(index)["image"][3])
+
+
+# Mirrored margins
+
+
+def views(square):
+    return [
+        v.tobytes()
+        for turned in (np.rot90(square, n, (-2, -1)) for n in range(4))
+        for v in (turned, turned.swapaxes(-1, -2))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "crop", "mirrored", "reach"),
+    [
+        ((1, 5, 6), (4, 4), 2, (0, 2, 2)),
+        ((1, 5, 6), (4, 4), 1, (0, 1, 1)),
+        # At most half a side; of a slice none along z.
+        ((1, 5, 6), (3, 3), 99, (0, 1, 1)),
+        ((1, 5, 6), (4, 4), 0, (0, 0, 0)),
+        # Smaller than the crop: a margin of what is missing, on either side.
+        ((1, 3, 5), (4, 4), 0, (0, 1, 0)),
+        ((1, 2, 3), (8, 8), 0, (0, 6, 5)),
+        ((2, 5, 4), (3, 4, 4), 1, (2, 1, 1)),
+    ],
+)
+def test_crops_beyond_the_faces_are_windows_of_the_volume_padded_by_its_mirror_image(shape, crop, mirrored, reach):
+    volume = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    side = crop if len(crop) == 3 else (1, *crop)
+    padded = np.pad(volume, [(n, n) for n in reach], mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, side).reshape(-1, *side)
+    possible = {min(views(np.ascontiguousarray(window))) for window in windows}
+    sample = RandomCrops([volume[None].repeat(2, 0).astype(np.float32)], [volume], crop=crop, seed=0, mirrored=mirrored)
+    drawn = set()
+    for index in range(25 * len(windows)):
+        found = sample(index)
+        assert torch.equal(found["image"][0], found["labels"].float())
+        drawn.add(min(views(found["labels"].numpy().astype(np.uint8))))
+    # Each is missed with a chance below e^-25 times their number.
+    assert drawn == possible
+
+
+def test_margin_of_0_changes_nothing_where_volumes_are_large_enough(random_volumes):
+    plain, mirrored = (RandomCrops(*random_volumes, crop=(3, 4, 4), seed=1, mirrored=m) for m in (None, 0))
+    for index in range(20):
+        assert torch.equal(plain(index)["image"], mirrored(index)["image"])
+
+
+# Stronger changes of the grey values
+
+
+@pytest.mark.parametrize("crop", [(4, 4), (3, 4, 4)])
+def test_strength_changes_grey_values_and_nothing_else(random_volumes, crop):
+    plain, strong = (RandomCrops(*random_volumes, crop=crop, seed=1, strength=s) for s in (0.0, 1.0))
+    for index in range(20):
+        before, after = plain(index), strong(index)
+        assert torch.equal(before["labels"], after["labels"])
+        assert torch.equal(before["image"][0], after["image"][0])
+        assert after["image"].dtype == torch.float32
+        assert torch.isfinite(after["image"]).all()
+        assert not torch.equal(before["image"][1], after["image"][1])
+
+
+def test_a_little_strength_changes_little():
+    rng = np.random.default_rng(0)
+    image, labels = rng.uniform(0, 1, (1, 4, 9, 9)).astype(np.float32), np.zeros((4, 9, 9), np.uint8)
+    plain, weak = (RandomCrops([image], [labels], crop=(4, 8, 8), seed=1, strength=s) for s in (0.0, 1e-3))
+    for index in range(20):
+        # Six standard deviations of noise and drift, and a thousandth of every range.
+        torch.testing.assert_close(plain(index)["image"], weak(index)["image"], rtol=0, atol=4e-3)
+
+
+def mean_and_error_of_squares(most, draws):
+    """Mean of level², level even in 0 … most, and its standard error over this many draws."""
+    return most**2 / 3, most**2 * np.sqrt((1 / 5 - 1 / 9) / draws)
+
+
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_noise_and_drift_have_the_variances_of_the_docstring(strength):
+    rng, draws = np.random.default_rng(0), 400
+    black = np.zeros((60, 60, 1), np.float32)
+    noise = np.stack([samples._noisy(black, rng, strength) for _ in range(draws)])
+    drift = np.stack([samples._drifted(black, rng, strength) for _ in range(draws)])
+    gained = np.stack([samples._drifted(black + 1, rng, strength) for _ in range(draws)]) - 1
+    # Of one slice all voxels drift alike; gain and offset of white ones add up.
+    assert (drift == drift[:, :, :1]).all()
+    # The finite number of values adds 2/60 to the relative variance of a drift's square, at most 4 % to its error.
+    for values, most, factor in (
+        (noise, MOST_NOISE, 1),
+        (drift[:, :, 0], MOST_DRIFT, 1),
+        (gained[:, :, 0], MOST_DRIFT, 2),
+    ):
+        mean, error = mean_and_error_of_squares(most * strength, draws)
+        assert abs(np.mean(values**2) / factor - mean) < 4 * 1.05 * error
+
+
+def test_blur_keeps_the_mean_and_reaches_along_z_half_the_time():
+    rng, draws = np.random.default_rng(0), 400
+    point = np.zeros((15, 15, 15), np.float32)
+    point[7, 7, 7] = 1
+    blurred = np.stack([samples._blurred(point, rng, 1.0) for _ in range(draws)])
+    np.testing.assert_allclose(blurred.sum(axis=(1, 2, 3)), 1, atol=1e-5)
+    widths = np.einsum("nzyx,y->n", blurred, (np.arange(15) - 7.0) ** 2) ** 0.5
+    assert 0.95 * MOST_BLUR < widths.max() < 1.01 * MOST_BLUR
+    # Widths up to a quarter voxel leave a point as it is: count the others.
+    seen = widths > 0.3
+    along_z = blurred[seen][:, 6, 7, 7] > 1e-6
+    assert abs(along_z.mean() - 0.5) < 4 * 0.5 / np.sqrt(seen.sum())
+
+
+# Bad input
+
+
 @pytest.mark.parametrize("crop", [(6, 6), (6, 4, 4), (4, 7, 7)])
 def test_crop_larger_than_any_volume_is_refused(random_volumes, crop):
     with pytest.raises(ValueError, match="larger than a volume"):
@@ -91,3 +395,47 @@ def test_crop_larger_than_any_volume_is_refused(random_volumes, crop):
 def test_crop_that_is_not_square_is_refused(random_volumes):
     with pytest.raises(ValueError, match="y and x sides must be equal"):
         RandomCrops(*random_volumes, crop=(4, 2), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"crop": (4,)}, r"crop is \(4,\); give two or three whole numbers above 0"),
+        ({"crop": (0, 0)}, r"crop is \(0, 0\)"),
+        ({"crop": (2.0, 2.0)}, r"crop is \(2.0, 2.0\)"),
+        ({"aware": 1.5}, "aware is 1.5; give a number from 0 to 1"),
+        ({"aware": float("nan")}, "aware is nan"),
+        ({"aware": True}, "aware is True"),
+        ({"strength": -0.1}, "strength is -0.1; give a number from 0 to 1"),
+        ({"strength": "strong"}, "strength is 'strong'"),
+        ({"neighbours": -1}, "neighbours is -1; give a whole number, 0 or more"),
+        ({"neighbours": 1.0}, "neighbours is 1.0"),
+        ({"neighbours": 1}, "neighbours is 1, but an image has 2 channels; give images of one"),
+        ({"neighbours": 1, "crop": (2, 4, 4)}, "neighbours is 1, but crops are blocks"),
+        ({"mirrored": -1}, "mirrored is -1; give a whole number, 0 or more"),
+        ({"mirrored": 0.5}, "mirrored is 0.5"),
+    ],
+)
+def test_bad_settings_of_samples_are_refused(random_volumes, settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        RandomCrops(*random_volumes, **({"crop": (4, 4), "seed": 0} | settings))
+
+
+def test_volumes_that_do_not_belong_together_are_refused(random_volumes):
+    images, labels = random_volumes
+    for wrong, reason in (
+        ((images[:1], labels), "there are 1 images and 2 labels"),
+        (([], []), "there are 0 images and 0 labels"),
+        ((images[::-1], labels), r"an image has shape \(2, 7, 8, 6\) and its labels \(5, 5, 10\)"),
+        (([image[0] for image in images], labels), r"an image has shape \(5, 5, 10\)"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            RandomCrops(*wrong, crop=(4, 4), seed=0)
+
+
+def test_volume_without_any_label_is_refused_where_voxels_are_drawn(random_volumes):
+    images, labels = random_volumes
+    nothing = [labels[0], np.full_like(labels[1], IGNORED)]
+    assert RandomCrops(images, nothing, crop=(4, 4), seed=0)(0)["labels"].shape == (4, 4)
+    with pytest.raises(ValueError, match="every voxel of a volume is labelled 255; label some"):
+        RandomCrops(images, nothing, crop=(4, 4), seed=0, aware=0.1)

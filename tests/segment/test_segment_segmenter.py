@@ -7,7 +7,9 @@ import torch
 
 import segment
 from segment import Segmenter
-from segment.segmenter import normalise, porosity_interval, predict_blocks, predict_slices, stack_channels
+from segment.networks import UNet
+from segment.preprocessing import Preprocessing, normalise
+from segment.segmenter import SLAB, porosity_interval, predict_first
 from volume import Volume
 
 
@@ -144,22 +146,79 @@ def test_input_is_not_changed(wild_segmenter, grey):
     assert wild_segmenter().predict(values).labels.shape == values.shape
 
 
+def first_stage(segmenter, values):
+    return np.concatenate(
+        list(predict_first(segmenter.first, lambda: iter([values[None]]), shape=values.shape)), axis=1
+    )
+
+
 def test_first_stage_sees_each_slice_alone(wild_segmenter, grey):
-    network = wild_segmenter().slices
-    whole = predict_slices(network, normalise(grey))
+    segmenter, values = wild_segmenter(), normalise(grey)
+    whole = first_stage(segmenter, values)
     for z in (0, 4, 8):
-        np.testing.assert_allclose(predict_slices(network, normalise(grey)[z : z + 1]), whole[:, z : z + 1], atol=1e-6)
+        np.testing.assert_allclose(first_stage(segmenter, values[z : z + 1]), whole[:, z : z + 1], atol=1e-6)
 
 
 def test_second_stage_refines_the_stack_of_the_first(wild_segmenter, grey):
-    segmenter = wild_segmenter()
-    values = normalise(grey)
-    first = predict_slices(segmenter.slices, values)
-    second = predict_blocks(segmenter.refine, stack_channels(first, values))
-    np.testing.assert_array_equal(segmenter.predict(grey).probability, second)
-    assert np.abs(first - second).max() > 0.01
-    alone = Segmenter(segmenter.slices, None, segmenter.phases).predict(grey)
+    segmenter, values = wild_segmenter(), normalise(grey)
+    first = first_stage(segmenter, values)
+    channels = np.concatenate([first, values[None]])
+    padded = np.pad(channels, [(0, 0), *((0, -n % segmenter.refine.factor) for n in values.shape)], mode="symmetric")
+    with torch.inference_mode():
+        second = segmenter.refine(torch.from_numpy(padded)[None])[0].softmax(dim=0).numpy()
+    z, y, x = values.shape
+    found = segmenter.predict(grey).probability
+    np.testing.assert_allclose(found, second[:, :z, :y, :x], atol=1e-5)
+    assert np.abs(first - found).max() > 0.01
+    alone = Segmenter(segmenter.first, None, segmenter.phases).predict(grey)
     np.testing.assert_array_equal(alone.probability, first)
+
+
+def test_slabs_of_a_deep_volume_are_read_forward_and_make_up_the_prediction(wild_segmenter):
+    values = np.random.default_rng(3).integers(0, 256, (90, 12, 10)).astype(np.uint8)
+
+    class OnDisk:
+        shape, dtype, asked = values.shape, values.dtype, []
+
+        def __getitem__(self, window):
+            first = window[0] if isinstance(window, tuple) else window
+            self.asked.append(first)
+            return values[window]
+
+    lazy, segmenter = OnDisk(), wild_segmenter()
+    slabs = list(segmenter.slabs(lazy))
+    assert len(slabs) > 1
+    np.testing.assert_array_equal(np.concatenate(slabs, axis=1), segmenter.predict(values).probability)
+    # Twice, as both stages read what the networks see, and once to measure the levels.
+    planes = [len(range(*window.indices(len(values)))) for window in lazy.asked]
+    assert sum(planes) == 3 * len(values)
+    assert max(planes[1:]) == SLAB
+
+
+@pytest.mark.parametrize("neighbours", [1, 2])
+def test_network_with_neighbours_sees_them_and_at_the_ends_the_outermost_slice_again(grey, neighbours):
+    torch.manual_seed(0)
+    network = UNet(dims=2, in_channels=2 * neighbours + 1, width=4, depth=1).eval()
+    values = normalise(grey)
+    found = np.concatenate(list(predict_first(network, lambda: iter([values[None]]), shape=values.shape)), axis=1)
+    extended = np.pad(values, [(neighbours, neighbours), (0, 1), (0, 0)], mode="edge")
+    extended[:, -1] = extended[:, -2]
+    for z in range(len(values)):
+        image = torch.from_numpy(extended[z : z + 2 * neighbours + 1])[None]
+        with torch.inference_mode():
+            expected = network(image)[0].softmax(dim=0).numpy()
+        np.testing.assert_allclose(found[:, z], expected[:, : values.shape[1]], atol=1e-5)
+
+
+def test_network_on_blocks_is_a_first_stage_too(tmp_path, grey):
+    torch.manual_seed(0)
+    segmenter = Segmenter(UNet(dims=3, width=4, depth=1), None, ("pore", "solid"), preprocessing=Preprocessing("none"))
+    segmenter.save(tmp_path / "blocks")
+    found = segment.load(tmp_path / "blocks").predict(grey)
+    padded = np.pad(grey.astype(np.float32) / 255, [(0, 1), (0, 1), (0, 0)], mode="symmetric")
+    with torch.inference_mode():
+        expected = segmenter.first.eval()(torch.from_numpy(padded)[None, None])[0].softmax(dim=0).numpy()
+    np.testing.assert_allclose(found.probability, expected[:, :9, :21], atol=1e-5)
 
 
 def test_interval_of_a_prediction_rests_on_the_segmenters_errors(wild_segmenter, grey):
@@ -198,7 +257,7 @@ def test_network_that_answers_nan_is_refused_and_not_called_pore(wild_segmenter,
 def test_saved_segmenter_predicts_the_same_when_loaded(tmp_path, wild_segmenter, grey, stages):
     segmenter = wild_segmenter(errors=(0.01, -0.002))
     if stages == 1:
-        segmenter = Segmenter(segmenter.slices, None, segmenter.phases, segmenter.porosity_errors)
+        segmenter = Segmenter(segmenter.first, None, segmenter.phases, segmenter.porosity_errors)
     segmenter.save(tmp_path / "run" / "segmenter")
     expected = segmenter.predict(grey)
     for folder in (tmp_path / "run", tmp_path / "run" / "segmenter", str(tmp_path / "run")):
@@ -211,7 +270,7 @@ def test_saved_segmenter_predicts_the_same_when_loaded(tmp_path, wild_segmenter,
 def test_saving_again_replaces_what_was_there(tmp_path, wild_segmenter):
     wild_segmenter().save(tmp_path / "model")
     segmenter = wild_segmenter()
-    Segmenter(segmenter.slices, None, ("void", "rest")).save(tmp_path / "model")
+    Segmenter(segmenter.first, None, ("void", "rest")).save(tmp_path / "model")
     loaded = segment.load(tmp_path / "model")
     assert loaded.refine is None
     assert loaded.phases == ("void", "rest")
@@ -239,8 +298,8 @@ def _cut_short(path):
     [
         ("segmenter.json", lambda path: path.write_text("{")),
         ("segmenter.json", lambda path: path.write_text(json.dumps({"phases": ["pore", "solid"]}))),
-        ("slices/config.json", lambda path: path.write_text("{")),
-        ("slices/diffusion_pytorch_model.safetensors", _cut_short),
+        ("first/config.json", lambda path: path.write_text("{")),
+        ("first/diffusion_pytorch_model.safetensors", _cut_short),
         ("refine/diffusion_pytorch_model.safetensors", lambda path: path.unlink()),
     ],
 )
@@ -256,7 +315,7 @@ def test_large_slice_in_tiles_equals_itself_in_one_tile_for_a_network_that_looks
         return torch.cat([x, -x], dim=1) * 3
 
     class Pointwise(torch.nn.Module):
-        factor = 8
+        factor, dims, config = 8, 2, {"in_channels": 1}
 
         def __init__(self):
             super().__init__()
@@ -267,4 +326,5 @@ def test_large_slice_in_tiles_equals_itself_in_one_tile_for_a_network_that_looks
 
     grey = np.random.default_rng(0).uniform(0, 1, (2, 300, 270)).astype(np.float32)
     expected = network(torch.from_numpy(grey)[:, None]).softmax(dim=1).numpy().swapaxes(0, 1)
-    np.testing.assert_allclose(predict_slices(Pointwise(), grey), expected, atol=1e-6)
+    found = list(predict_first(Pointwise(), lambda: iter([grey[None]]), shape=grey.shape))
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-6)

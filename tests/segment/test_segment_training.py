@@ -29,7 +29,7 @@ def tiny(corpus, tmp_path):
         loop = {"steps": 4, "batch_size": 2, "checkpoint_every": 2, "warmup_steps": 1} | changes.pop("loop", {})
         settings = {
             "corpus": corpus, "out": tmp_path / "run", "crop": (16, 16), "validation": 2, "seed": 7,
-            "network": NetworkSettings(4, 1), "loop": LoopSettings(**loop),
+            "network": NetworkSettings(size={"width": 4, "depth": 1}), "loop": LoopSettings(**loop),
         } | changes  # fmt: skip
         return TrainingConfig(**settings)
 
@@ -44,7 +44,7 @@ def _losses(folder):
 
 def _weights(folder):
     loaded = segment.load(folder)
-    return (loaded.refine or loaded.slices).state_dict()
+    return (loaded.refine or loaded.first).state_dict()
 
 
 def _assert_equal_to_the_bit(one, other):
@@ -61,7 +61,7 @@ def test_one_volume_is_learned_by_heart(corpus, tmp_path):
         out=tmp_path / "run",
         validation=0,
         crop=(32, 32),
-        network=NetworkSettings(8, 2),
+        network=NetworkSettings(size={"width": 8, "depth": 2}),
         loop=LoopSettings(steps=100, batch_size=4, learning_rate=5e-3, ema_decay=0.9),
     )
     segmenter = train_stage(config)
@@ -74,10 +74,10 @@ def test_one_volume_is_learned_by_heart(corpus, tmp_path):
 
 def test_both_stages_end_in_a_segmenter_that_knows_its_porosity_errors(tiny, corpus, tmp_path):
     first = train_stage(tiny())
-    config = tiny(stage="refine", slices_model=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16))
+    config = tiny(stage="refine", first_stage=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16))
     train_stage(config)
     loaded = segment.load(tmp_path / "refine")
-    _assert_equal_to_the_bit(loaded.slices.state_dict(), first.slices.state_dict())
+    _assert_equal_to_the_bit(loaded.first.state_dict(), first.first.state_dict())
     assert loaded.refine is not None
     assert loaded.phases == ("pore", "solid")
     # Calibrated on the corpus's last two volumes, with both stages.
@@ -92,7 +92,7 @@ def test_refinement_starts_from_the_first_stage_and_one_tiny_step_hardly_changes
     first = train_stage(tiny())
     loop = {"steps": 1, "learning_rate": 1e-9}
     config = tiny(
-        stage="refine", slices_model=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16), loop=loop
+        stage="refine", first_stage=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16), loop=loop
     )
     grey = Corpus(corpus)[3].grey
     np.testing.assert_allclose(
@@ -214,7 +214,7 @@ def test_corpus_without_names_of_phases_is_refused(tiny, corpus, tmp_path):
 
 def test_interval_may_not_rest_on_volumes_that_the_first_stage_learnt_from(tiny, tmp_path):
     train_stage(tiny(validation=1))
-    refine = tiny(stage="refine", slices_model=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16))
+    refine = tiny(stage="refine", first_stage=str(tmp_path / "run"), out=tmp_path / "refine", crop=(16, 16, 16))
     with pytest.raises(ValueError, match="set only 1 volumes aside"):
         train_stage(refine)
 
@@ -222,23 +222,28 @@ def test_interval_may_not_rest_on_volumes_that_the_first_stage_learnt_from(tiny,
 def test_first_stage_with_other_phases_than_the_corpus_is_refused(tiny, wild_segmenter, tmp_path):
     wild_segmenter(phases=("pore", "solid", "binder")).save(tmp_path / "three")
     with pytest.raises(ValueError, match="must have the same phases"):
-        train_stage(tiny(stage="refine", slices_model=str(tmp_path / "three"), crop=(16, 16, 16)))
+        train_stage(tiny(stage="refine", first_stage=str(tmp_path / "three"), crop=(16, 16, 16)))
 
 
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (["crop=[20, 20]"], r"crop is \[20, 20\]; with network.depth 3 its sides must be multiples of 8"),
+        (["crop=[20, 20]"], r"crop is \[20, 20\]; its sides must be multiples of 8"),
         (["crop=[0, 0]"], "multiples of 8"),
         (["crop=[16, 16, 16]"], "stage 'slices' takes 2 numbers"),
         (["stage=refine"], "stage 'refine' takes 3 numbers"),
-        (["stage=refine", "crop=[16, 16, 16]"], "needs slices_model"),
-        (["slices_model=elsewhere"], "needs slices_model.*'slices' has none"),
-        (["stage=both"], "'stage' is 'both'; it must be one of 'slices', 'refine'"),
+        (["stage=refine", "crop=[16, 16, 16]"], "first_stage None; 'refine' needs first_stage"),
+        (["first_stage=elsewhere"], "first_stage 'elsewhere'; .* the others have none"),
+        (["stage=both"], "'stage' is 'both'; it must be one of 'slices', 'blocks', 'refine'"),
         (["validation=-1"], "validation is -1"),
         (["seed=-1"], "seed is -1"),
-        (["dice_weight=-0.5"], "dice_weight is -0.5"),
-        (["network.width=0"], "width is 0"),
+        (["loss.settings.dice_weight=-0.5"], "dice_weight is -0.5"),
+        (["network.size.width=0"], "width is 0"),
+        (["network.name=alexnet"], "no network 'alexnet'; give one of unet"),
+        (["network.size.deep=3"], "'unet' has no size 'deep'"),
+        (["loss.name=hinge"], "hinge"),
+        (["preprocessing=sharpen"], "'preprocessing' is 'sharpen'"),
+        (["stage=blocks", "crop=[16, 16, 16]", "neighbours=1"], "neighbours is 1; give 0, or more with stage 'slices'"),
         (
             ["loop.learning_rat=0.1"],
             r"unknown configuration key 'loop.learning_rat'; did you mean 'loop.learning_rate'",
@@ -257,7 +262,10 @@ def test_configuration_that_cannot_be_used_is_refused_and_says_why(overrides, re
     [
         ({"seed": 8}, "trained with seed = 7, now seed = 8"),
         ({"loop": {"learning_rate": 1e-4}}, "trained with loop.learning_rate = 0.002, now loop.learning_rate = 0.0001"),
-        ({"network": NetworkSettings(8, 1)}, "trained with network.width = 4, now network.width = 8"),
+        (
+            {"network": NetworkSettings(size={"width": 8, "depth": 1})},
+            "trained with network.size.width = 4, now network.size.width = 8",
+        ),
         ({"validation": 1}, "trained with validation = 2, now validation = 1"),
     ],
 )
