@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt tools/system_packages.sh
 	@touch $(READY)
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 	$(MAKE) --no-print-directory docs
 
 lint: $(READY)

@@ -129,15 +129,17 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     material, held_out = prepare_material(given.material, given.out, side=given.material_side, volume_side=given.side)
+    # The Boolean model has two phases.
+    methods = [m for m in given.methods if m != "boolean" or int(np.max(read(material).array)) < 2]
     rows = {}
-    for method in given.methods:
+    for method in methods:
         settings = [text.partition(":")[2] for text in given.set if text.partition(":")[0] == method]
         rows[method] = train(method, material, given.out, minutes=given.minutes, settings=settings)
         rows[method]["seconds_a_volume"] = draw(method, given.out, count=given.count, side=given.side)
         print(method, rows[method], flush=True)
     facts = {"material": given.material, "minutes": given.minutes, "machine": platform.processor(), "methods": rows}
     (given.out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
-    generated = [f"{method}={given.out / method / 'volumes'}" for method in given.methods]
+    generated = [f"{method}={given.out / method / 'volumes'}" for method in methods]
     paper = ["--paper", RECIPES[given.material]] if given.material in RECIPES else []
     subprocess.run(
         [sys.executable, "-m", "poreforge", "compare", "--real", str(material), "--held-out", str(held_out),

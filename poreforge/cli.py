@@ -217,6 +217,12 @@ def _segment(parsed: argparse.Namespace) -> None:
     interval = f"{low:.4f} to {high:.4f}"
     report = out.with_name(f"{bare_name(out)}.html")
     print(f"porosity {summary['porosity']:.4f} ({interval}); labels in {out}, report in {report}")
+    if summary["domain"] and not summary["domain"]["inside"]:
+        causes = "; ".join(summary["domain"]["furthest"])
+        print(
+            f"warning: the images are unlike those of the training ({causes}): do not trust the interval",
+            file=sys.stderr,
+        )
 
 
 def _correct(parsed: argparse.Namespace) -> None:

@@ -65,6 +65,7 @@ def segment_file(
         "interval_coverage": result.coverage,
         "fractions": {name: float(np.mean(result.labels == k)) for k, name in enumerate(result.phases)},
         "undecided": float(np.mean(result.probability.max(axis=0) < 0.8)),
+        "domain": _domain_facts(result),
         "software": describe_software(),
     }
     write(out, Volume(result.labels, grey.voxel_size_um, result.phases))
@@ -73,6 +74,25 @@ def segment_file(
     write_summary(out.with_name(f"{bare_name(out)}-summary.json"), summary)
     _write_report(out.with_name(f"{bare_name(out)}.html"), grey, result, summary)
     return summary
+
+
+def _domain_facts(result: Segmentation) -> dict[str, Any] | None:
+    judgement = result.judgement
+    if judgement is None:
+        return None
+    return {"inside": judgement.inside, "p_value": judgement.p_value, "furthest": list(judgement.furthest)}
+
+
+def _domain_sentence(result: Segmentation) -> str:
+    judgement = result.judgement
+    if judgement is None:
+        return "Whether the images are like those of the training is not known."
+    if judgement.inside:
+        return "In noise, sharpness, contrast and stripes the images are like those of the training."
+    return (
+        f"The images are unlike those of the training (p = {judgement.p_value:.2f}): {'; '.join(judgement.furthest)}. "
+        "Neither the interval nor the probabilities can be trusted."
+    )
 
 
 def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[str, Any]) -> None:
@@ -85,7 +105,11 @@ def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[
     unsure = f"{summary['undecided']:.1%} of the voxels have no phase with a probability of 0.8."
     rows = [[name, f"{fraction:.2%}"] for name, fraction in summary["fractions"].items()]
     sections = [
-        Section("Result", [text, unsure], tables=[Table("Volume fractions.", ["phase", "fraction"], rows)]),
+        Section(
+            "Result",
+            [text, _domain_sentence(result), unsure],
+            tables=[Table("Volume fractions.", ["phase", "fraction"], rows)],
+        ),
         Section("Slices", [], [_slices(grey.array, result)]),
         Section("Slice by slice", [], [_profile(grey, result)]),
     ]

@@ -1,5 +1,6 @@
 """The two-stage segmenter: a network on slices or blocks, and a second one that refines what it says."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -17,6 +18,7 @@ from segment.networks import Network, load_network
 from segment.preprocessing import Levels, Preprocessing
 from segment.thresholds import check_grey
 from segment.tiling import predict_slabs, predict_tiled
+from segment.trust import Domain, Judgement, apply_temperature, image_statistics
 from volume import from_one_hot
 
 __all__ = ["Segmentation", "Segmenter", "load", "shipped_models"]
@@ -48,6 +50,8 @@ class Segmentation:
         Of that interval.
     phases : tuple of str
         Name of each label.
+    judgement : Judgement or None
+        Whether the picture is like those of the training; None if that is not known or the slices are too small.
     """
 
     labels: np.ndarray
@@ -56,6 +60,7 @@ class Segmentation:
     porosity_interval: tuple[float, float]
     coverage: float
     phases: tuple[str, ...]
+    judgement: Judgement | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,6 +81,10 @@ class Segmenter:
         How many volumes at the end of its corpus the training left out, if known.
     preprocessing : Preprocessing
         What both networks see of the grey values.
+    temperature : float
+        Logits are divided by it, so that a probability of 0.8 is right in 80 % of such voxels.
+    domain : Domain or None
+        What the pictures of the training look like.
     """
 
     first: Network
@@ -84,6 +93,8 @@ class Segmenter:
     porosity_errors: tuple[float, ...] = ()
     set_aside: int | None = None
     preprocessing: Preprocessing = Preprocessing()
+    temperature: float = 1.0
+    domain: Domain | None = None
 
     def predict(self, grey: Any) -> Segmentation:
         """Segment a grey volume.
@@ -102,11 +113,19 @@ class Segmenter:
         ValueError
             If the volume is constant, not three-dimensional or holds NaN.
         """
-        probability = np.concatenate(list(self.slabs(check_grey(grey))), axis=1)
+        grey = check_grey(grey)
+        probability = np.concatenate(list(self.slabs(grey)), axis=1)
         labels = from_one_hot(probability)
         porosity = float(np.mean(labels == 0))
         interval, coverage = porosity_interval(porosity, self.porosity_errors)
-        return Segmentation(labels, probability, porosity, interval, coverage, self.phases)
+        judgement = self._judge(grey)
+        return Segmentation(labels, probability, porosity, interval, coverage, self.phases, judgement)
+
+    def _judge(self, grey: np.ndarray) -> Judgement | None:
+        # A picture too small to be judged can be segmented all the same.
+        with contextlib.suppress(ValueError):
+            return self.domain.judge(image_statistics(grey)) if self.domain else None
+        return None
 
     def slabs(self, grey: Any) -> Iterator[np.ndarray]:
         """Predict from the first slice to the last, holding a layer of tiles at a time.
@@ -126,6 +145,10 @@ class Segmenter:
         ValueError
             As `predict`.
         """
+        for probability in self._uncalibrated_slabs(grey):
+            yield probability if self.temperature == 1 else apply_temperature(probability, self.temperature)
+
+    def _uncalibrated_slabs(self, grey: Any) -> Iterator[np.ndarray]:
         levels = self.preprocessing.measure(grey)
         probabilities = predict_first(self.first, lambda: self._seen(grey, levels), shape=grey.shape)
         if self.refine is None:
@@ -153,6 +176,8 @@ class Segmenter:
             "porosity_errors": list(self.porosity_errors),
             "set_aside": self.set_aside,
             "preprocessing": self.preprocessing.kind,
+            "temperature": self.temperature,
+            "domain": self.domain.as_dict() if self.domain else None,
         }
         with replace_when_complete(folder) as temporary:
             temporary.mkdir()
@@ -196,6 +221,8 @@ def load(name_or_folder: str | Path) -> Segmenter:
             tuple(description["porosity_errors"]),
             description["set_aside"],
             Preprocessing(description["preprocessing"]),
+            description["temperature"],
+            Domain.from_dict(description["domain"]) if description["domain"] else None,
         )
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error

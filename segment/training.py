@@ -1,6 +1,7 @@
 """Training of one stage of the segmenter from a corpus, and its calibration on volumes set aside."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,15 @@ from segment.networks import Network, build_network
 from segment.preprocessing import Preprocessing, PreprocessingKind
 from segment.samples import RandomCrops
 from segment.segmenter import Segmenter, load, predict_first, stack_channels
+from segment.trust import Domain, fit_temperature, image_statistics
 from volume import Corpus
 
 __all__ = ["LossSettings", "NetworkSettings", "SampleSettings", "TrainingConfig", "train_stage"]
 
+# Pictures that are needed to know others from them, and no more of them than can be compared in seconds; pixels that a
+# slice must have along each side to be measured.
+FEWEST_PICTURES, MOST_PICTURES, SMALLEST_SLICE = 19, 1000, 24
+LEAST_PROBABILITY = 1e-30
 # What a resumed run may change without becoming another run.
 FREE_KEYS = frozenset({"out", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
 
@@ -208,18 +214,31 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     )
     if this_process().is_main_process:
         held_out = [corpus[index] for index in range(n_train, len(corpus))]
-        segmenter = calibrate(segmenter, held_out)
+        segmenter = dataclasses.replace(
+            calibrate(segmenter, held_out),
+            domain=domain_of(np.asarray(corpus[index].grey) for index in range(len(corpus))),
+        )
         segmenter.save(config.out / "segmenter")
     return segmenter
 
 
-def calibrate(segmenter: Segmenter, samples: list[Any]) -> Segmenter:
-    """Return `segmenter` with its porosity errors on volumes that training never saw."""
-    errors = []
-    for sample in samples:
-        truth = float(np.mean(np.asarray(sample.labels) == 0))
-        errors.append(segmenter.predict(sample.grey).porosity - truth)
-    return dataclasses.replace(segmenter, porosity_errors=tuple(errors))
+def calibrate(segmenter: Segmenter, samples: Sequence[Any]) -> Segmenter:
+    """Return `segmenter` with its porosity errors and its temperature on volumes that training never saw."""
+    if not samples:
+        return segmenter
+    raw = dataclasses.replace(segmenter, temperature=1.0, domain=None)
+    found = [raw.predict(sample.grey) for sample in samples]
+    truths = [np.asarray(sample.labels) for sample in samples]
+    errors = [one.porosity - float(np.mean(truth == 0)) for one, truth in zip(found, truths, strict=True)]
+    logits = [np.log(np.maximum(one.probability, LEAST_PROBABILITY)) for one in found]
+    temperature = fit_temperature(list(zip(logits, truths, strict=True))).temperature
+    return dataclasses.replace(segmenter, porosity_errors=tuple(errors), temperature=temperature)
+
+
+def domain_of(greys: Iterable[Any]) -> Domain | None:
+    """Return what pictures look like, if there are enough of them, and large ones, to know others from them."""
+    measured = [image_statistics(grey) for grey in greys if min(grey.shape[1:]) >= SMALLEST_SLICE]
+    return Domain.fit(measured[:MOST_PICTURES]) if len(measured) >= FEWEST_PICTURES else None
 
 
 def _first_stage(config: TrainingConfig) -> Segmenter | None:

@@ -96,9 +96,10 @@ def test_unseen_volume_is_none_of_the_training_corpus(demo):
 
 def test_report_shows_slices_scores_and_curves(demo, self_contained_page):
     page = self_contained_page(demo[0] / "report.html")
-    assert sum(tag == "img" for tag, _ in page.tags) == 10
+    # One volume of the generative model and one of its recipe are shown beside the ten others.
+    assert sum(tag == "img" for tag, _ in page.tags) == 12
     text = "".join(page.text)
-    for piece in (*METHODS, *(head for head, _, _ in SCORES.values()), "Two-point correlation"):
+    for piece in (*METHODS, *(head for head, _, _ in SCORES.values()), "Two-point correlation", "New volumes of an electrode"):
         assert piece in text
     assert "in Blender" not in text
     assert "nan" not in text.lower().split()
@@ -112,7 +113,7 @@ def test_same_command_again_goes_on_where_it_was_and_scores_the_same(demo, stric
     main(arguments)
     assert time.perf_counter() - start < 60
     after = strict_json(out / "summary.json")
-    for key in ("methods", "truth", "porosity_interval", "config"):
+    for key in ("methods", "generated", "truth", "porosity_interval", "config"):
         assert after[key] == before[key]
     assert {path: path.read_bytes() for path in weights} == weights
     assert capsys.readouterr().out.endswith(f"open {out / 'report.html'}\n")

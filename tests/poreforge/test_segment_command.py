@@ -54,6 +54,17 @@ def test_labels_probability_numbers_and_report_are_those_of_the_model(
     assert printed.endswith("labels in out/labels.ome.tif, report in out/labels.html\n")
 
 
+def test_images_unlike_those_of_the_training_are_warned_of(tmp_path, monkeypatch, strict_json, capsys):
+    monkeypatch.chdir(tmp_path)
+    volume.write("noise.tif", Volume(np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.uint8)))
+    main(["segment", "noise.tif", "--model", "fibsem", "--out", "labels.tif"])
+    domain = strict_json(tmp_path / "labels-summary.json")["domain"]
+    assert not domain["inside"]
+    assert domain["furthest"]
+    assert capsys.readouterr().err.startswith("warning: the images are unlike those of the training (")
+    assert "unlike those of the training" in (tmp_path / "labels.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "name", ["labels.tif", "labels.nrrd", "labels.npy", "labels.h5", "labels.raw", "labels.zarr", "labels"]
 )

@@ -1,15 +1,18 @@
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 import segment
 from segment import Segmenter
 from segment.networks import UNet
 from segment.preprocessing import Preprocessing, normalise
 from segment.segmenter import SLAB, porosity_interval, predict_first
+from segment.trust import Domain, apply_temperature, image_statistics
 from volume import Volume
 
 
@@ -265,6 +268,23 @@ def test_saved_segmenter_predicts_the_same_when_loaded(tmp_path, wild_segmenter,
         np.testing.assert_array_equal(found.probability, expected.probability)
         assert found.porosity_interval == expected.porosity_interval
         assert found.phases == expected.phases
+
+
+def test_temperature_and_domain_are_saved_and_the_picture_is_judged(tmp_path, wild_segmenter):
+    rng = np.random.default_rng(2)
+    pictures = [ndimage.gaussian_filter(rng.random((4, 48, 48)), 2) for _ in range(20)]
+    domain = Domain.fit([image_statistics(picture) for picture in pictures])
+    segmenter = dataclasses.replace(wild_segmenter(), temperature=2.0, domain=domain)
+    segmenter.save(tmp_path / "model")
+    loaded = segment.load(tmp_path / "model")
+    assert loaded.domain == domain
+    found, raw = loaded.predict(pictures[0]), wild_segmenter().predict(pictures[0])
+    np.testing.assert_allclose(found.probability, apply_temperature(raw.probability, 2.0), atol=1e-6)
+    assert found.judgement == domain.judge(image_statistics(pictures[0]))
+    noise = loaded.predict(rng.random((4, 48, 48))).judgement
+    assert not noise.inside
+    assert raw.judgement is None
+    assert loaded.predict(pictures[0][:, :20, :20]).judgement is None
 
 
 def test_saving_again_replaces_what_was_there(tmp_path, wild_segmenter):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ import segment
 from evaluate import agreement
 from launch import ConfigError, load_config, to_plain
 from learn import LoopSettings
-from segment.training import NetworkSettings, TrainingConfig, calibrate, train_stage
+from segment.training import NetworkSettings, TrainingConfig, calibrate, domain_of, train_stage
+from segment.trust import apply_temperature
 from volume import Corpus, Volume
 
 ROOT = Path(segment.__file__).resolve().parent.parent
@@ -110,6 +112,36 @@ def test_calibration_errors_are_predicted_minus_true_porosity(wild_segmenter):
         Sample.labels = Volume((np.arange(256) < solid).astype(np.uint8).reshape(4, 8, 8))
         found = calibrate(segmenter, [Sample]).porosity_errors
         assert found == pytest.approx([predicted - (256 - solid) / 256])
+
+
+def test_calibrated_temperature_makes_the_truth_more_likely_and_keeps_the_labels(wild_segmenter):
+    class Sample:
+        grey = Volume(np.random.default_rng(0).random((6, 16, 16)))
+
+    segmenter = wild_segmenter()
+    before = segmenter.predict(Sample.grey)
+    # The truth is drawn from what the network would say at a temperature of 0.3.
+    chance = apply_temperature(before.probability, 0.3)[1]
+    Sample.labels = Volume((np.random.default_rng(1).random(chance.shape) < chance).astype(np.uint8))
+    after = calibrate(segmenter, [Sample])
+    found = after.predict(Sample.grey)
+    np.testing.assert_array_equal(found.labels, before.labels)
+
+    def unlikelihood(probability):
+        return -np.log(np.take_along_axis(probability, Sample.labels.array[None].astype(int), axis=0)).mean()
+
+    assert after.temperature != 1
+    assert unlikelihood(found.probability) < unlikelihood(before.probability)
+    for other in (0.9, 1.1):
+        changed = dataclasses.replace(after, temperature=other * after.temperature)
+        assert unlikelihood(changed.predict(Sample.grey).probability) > unlikelihood(found.probability)
+
+
+def test_domain_is_known_from_nineteen_pictures_on():
+    pictures = [np.random.default_rng(i).random((2, 24, 24)) for i in range(19)]
+    assert domain_of(pictures[:18]) is None
+    assert domain_of([*pictures[:18], np.zeros((2, 23, 24))]) is None
+    assert len(domain_of(pictures).images) == 19
 
 
 # Repeating and resuming
