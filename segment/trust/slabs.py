@@ -18,7 +18,7 @@ class Slabs:
 
     Parameters
     ----------
-    values : array-like of shape (n, *size), or iterable of such arrays
+    values : array-like of shape (n, …), or iterable of such arrays
         An array of any kind that can be sliced (in memory, memory-mapped, on disk), cut along its second axis into
         slabs of about 2²⁰ voxels; or ready-made slabs of one or more volumes. ``size`` may have any number of axes.
     again : bool
@@ -54,7 +54,7 @@ class LabelledSlabs:
 
     Parameters
     ----------
-    values : array-like of shape (n, *size), or iterable of (values, labels)
+    values : array-like of shape (n, …), or iterable of (values, labels)
         See `Slabs`.
     labels : array-like of shape (*size), optional
         Whole numbers below n; left out where `values` holds pairs.
@@ -113,7 +113,7 @@ def probability_slabs(probability: Any, *, again: bool = False) -> Iterator[np.n
 
     Parameters
     ----------
-    probability : array-like of shape (n, *size), or iterable of such arrays
+    probability : array-like of shape (n, …), or iterable of such arrays
         See `Slabs`.
     again : bool
         Whether more than one pass is needed.
@@ -143,7 +143,7 @@ def check_probability(probability: Any) -> np.ndarray:
 
     Parameters
     ----------
-    probability : array-like of shape (n, *size)
+    probability : array-like of shape (n, …)
         Probability of each of at least two phases.
 
     Returns

@@ -91,7 +91,7 @@ def apply_temperature(probability: Any, temperature: float, *, bias: Sequence[fl
 
     Parameters
     ----------
-    probability : array-like of shape (n, *size)
+    probability : array-like of shape (n, …)
         Probability of each phase.
     temperature : float
         T above 0; 1 changes nothing, above it softens.
@@ -100,7 +100,7 @@ def apply_temperature(probability: Any, temperature: float, *, bias: Sequence[fl
 
     Returns
     -------
-    ndarray of float32, shape (n, *size)
+    ndarray of float32, shape (n, …)
         p^(1/T) e^bias, divided by its sum over the phases: the softmax of logits / T + bias, of which only the
         probabilities need be known. Without a bias the order of the phases at a voxel stays as it was.
 

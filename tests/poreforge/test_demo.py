@@ -99,7 +99,8 @@ def test_report_shows_slices_scores_and_curves(demo, self_contained_page):
     # One volume of the generative model and one of its recipe are shown beside the ten others.
     assert sum(tag == "img" for tag, _ in page.tags) == 12
     text = "".join(page.text)
-    for piece in (*METHODS, *(head for head, _, _ in SCORES.values()), "Two-point correlation", "New volumes of an electrode"):
+    titles = ("Two-point correlation", "New volumes of an electrode")
+    for piece in (*METHODS, *(head for head, _, _ in SCORES.values()), *titles):
         assert piece in text
     assert "in Blender" not in text
     assert "nan" not in text.lower().split()
