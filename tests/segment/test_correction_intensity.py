@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segment.correction import equalise, equalise_locally, normalise, stretch
-from segment.segmenter import normalise as as_the_networks_want_it
+from segment.preprocessing import normalise as as_the_networks_want_it
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_shipped_models_are_small_and_described():
 def test_shipped_stages_fit_together():
     model = segment.load("fibsem")
     assert model.phases == ("pore", "solid")
-    assert model.slices.config["dims"] == 2
+    assert model.first.config["dims"] == 2
     assert model.refine is not None
     assert model.refine.config["dims"] == 3
-    assert count_parameters(model.slices) > count_parameters(model.refine)
+    assert count_parameters(model.first) > count_parameters(model.refine)

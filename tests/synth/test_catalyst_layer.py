@@ -50,7 +50,7 @@ def test_fractions_are_met_to_one_voxel(arguments, fractions):
 
 @settings(deadline=None, max_examples=20)
 @given(
-    shape=st.tuples(*[st.integers(6, 40)] * 3),
+    shape=st.tuples(*[st.integers(16, 40)] * 3),
     ends=st.tuples(*[st.floats(0.2, 0.9)] * 2),
     ionomer=st.sampled_from([0.0, 0.02, 0.09]),
     particle=st.floats(1.0, 8.0),

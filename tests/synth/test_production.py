@@ -207,7 +207,7 @@ def test_other_grey_values_stay_as_they_are(grey):
 
 
 def test_network_sees_the_same_whether_the_bits_are_stored_or_the_fractions():
-    from segment.segmenter import normalise  # torch is slow to load
+    from segment.preprocessing import normalise  # torch is slow to load
 
     levels = np.random.default_rng(0).integers(0, 256, (4, 16, 16)).astype(np.uint8)
     grey = (levels / 255).astype(np.float32)
