@@ -50,16 +50,22 @@ def test_fractions_are_met_to_one_voxel(arguments, fractions):
 
 @settings(deadline=None, max_examples=20)
 @given(
-    shape=st.tuples(*[st.integers(16, 40)] * 3),
+    shape=st.tuples(*[st.integers(6, 40)] * 3),
     ends=st.tuples(*[st.floats(0.2, 0.9)] * 2),
     ionomer=st.sampled_from([0.0, 0.02, 0.09]),
     particle=st.floats(1.0, 8.0),
     seed=st.integers(0, 2**32),
 )
 def test_any_box_meets_its_fractions_and_tells_the_truth(shape, ends, ionomer, particle, seed):
-    layer = catalyst_layer(
-        shape, porosity=ends, ionomer_fraction=ionomer, particle_diameter_vox=particle, gradient_vox=9, rng=seed
-    )
+    try:
+        layer = catalyst_layer(
+            shape, porosity=ends, ionomer_fraction=ionomer, particle_diameter_vox=particle, gradient_vox=9, rng=seed
+        )
+    except ValueError as refusal:
+        # Where few particles fit, the last voxels may lie where none can; that is said, and nothing made.
+        if min(shape) >= 2 * particle or "voxels are still to be filled" not in str(refusal):
+            raise
+        return
     assert layer.labels.dtype == np.uint8
     assert layer.labels.shape == shape
     wanted = np.array([np.mean(layer.truth["target_profile"]), ionomer])
