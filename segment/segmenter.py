@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ class Segmenter:
 
     def _uncalibrated_slabs(self, grey: Any) -> Iterator[np.ndarray]:
         levels = self.preprocessing.measure(grey)
-        probabilities = predict_first(self.first, lambda: self._seen(grey, levels), shape=grey.shape)
+        probabilities = predict_first(self.first, self._seen(grey, levels), shape=grey.shape)
         if self.refine is None:
             yield from probabilities
             return
@@ -238,21 +238,19 @@ def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:
     return np.concatenate([probability, grey]).astype(np.float32, copy=False)
 
 
-def predict_first(
-    network: Network, seen: Callable[[], Iterator[np.ndarray]], *, shape: Sequence[int]
-) -> Iterator[np.ndarray]:
+def predict_first(network: Network, seen: Iterator[np.ndarray], *, shape: Sequence[int]) -> Iterator[np.ndarray]:
     """Yield the phases' probabilities ``(n, planes, Y, X)`` by a network on slices or on blocks.
 
     Parameters
     ----------
     network : Network
         2-D or 3-D.
-    seen : callable
-        Returns a fresh iterator of what the network sees, ``(1, planes, Y, X)`` from the first plane to the last.
+    seen : iterator of ndarray
+        What the network sees, ``(1, planes, Y, X)`` from the first plane to the last.
     shape : sequence of int
         ``(Z, Y, X)``.
     """
-    read = _Forward(seen())
+    read = _Forward(seen)
     if network.dims == 3:
         yield from predict_slabs(
             _Probabilities(network),

@@ -274,7 +274,7 @@ def _network_input(grey: np.ndarray, first: Segmenter | None, preprocessing: Pre
     seen = preprocessing.apply(grey, preprocessing.measure(grey))[None]
     if first is None:
         return seen
-    slabs = predict_first(first.first, lambda: iter([seen]), shape=grey.shape)
+    slabs = predict_first(first.first, iter([seen]), shape=grey.shape)
     return stack_channels(np.concatenate(list(slabs), axis=1), seen)
 
 
