@@ -29,6 +29,10 @@ __all__ = ["LoopSettings", "Turn", "checkpoints", "sample_indices", "train"]
 Batch = Mapping[str, torch.Tensor]
 Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
 Monitor = Callable[[torch.nn.Module, int], Mapping[str, float]]
+# Settings that are whole numbers above 0.
+COUNTS = (
+    "steps", "batch_size", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every", "plateau_patience",
+)  # fmt: skip
 # The name under which a module knows itself, as if it were its own part.
 WHOLE = ""
 # What torch and its parts say, besides torch.OutOfMemoryError and MemoryError.
@@ -51,11 +55,22 @@ class LoopSettings:
         Its peak, after a linear rise over `warmup_steps`.
     warmup_steps : int
         Steps of the rise.
-    schedule : {"cosine", "constant"}
-        What the learning rate does then: fall as a half cosine to a hundredth at `steps`, or stay. Only with the
-        second can a finished run be given more steps and end as if it had been asked for them at once.
+    schedule : {"cosine", "constant", "plateau"}
+        What the learning rate does then: fall as a half cosine to a hundredth at `steps`; stay; or be multiplied by
+        `plateau_factor` each time that a number of the log has not gone below its lowest for `plateau_patience`
+        measurements, which are then counted anew. Only with the second can a finished run be given more steps and end
+        as if it had been asked for them at once.
+    plateau_factor : float
+        Above 0 and below 1.
+    plateau_patience : int
+        Measurements, 1 or more.
+    plateau_on : str
+        Which number: ``loss`` (of turns ``loss_<name>``), whose measurements are the lines of the log, or one that the
+        monitor gives, every `monitor_every` steps.
+    minimum_learning_rate : float
+        Below which a plateau does not bring it.
     weight_decay : float
-        AdamW's.
+        AdamW's; with 0 it is Adam.
     gradient_clip : float
         Largest norm of the gradient.
     ema_decay : float
@@ -65,11 +80,11 @@ class LoopSettings:
     keep_checkpoints : int
         How many of the newest stay.
     log_every : int
-        Steps between lines of the log.
+        Steps between lines of the log, each with the mean loss of the steps since the last.
     monitor_every : int
         Steps between measurements of the averaged model, where `train` gets a monitor; 0: never.
     mixed_precision : {"no", "bf16", "fp16"}
-        As accelerate understands it.
+        As accelerate understands it; the last on a GPU alone.
     compile : bool
         Let torch compile the network first: slower to start, faster to run on a GPU.
     loader_workers : int
@@ -81,7 +96,11 @@ class LoopSettings:
     accumulate: int = 1
     learning_rate: float = 2e-3
     warmup_steps: int = 20
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    plateau_factor: float = 0.1
+    plateau_patience: int = 10
+    plateau_on: str = "loss"
+    minimum_learning_rate: float = 0.0
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
     ema_decay: float = 0.99
@@ -94,17 +113,32 @@ class LoopSettings:
     monitor_every: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a whole number above 0")
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
-        for name in ("warmup_steps", "weight_decay", "loader_workers", "monitor_every"):
+        for name in ("warmup_steps", "weight_decay", "loader_workers", "monitor_every", "minimum_learning_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; give a number from 0 up to, not including, 1")
+        if not 0 < self.plateau_factor < 1:
+            raise ValueError(f"plateau_factor is {self.plateau_factor}; give a number above 0 and below 1")
+
+    def check_machine(self) -> None:
+        """Refuse what this machine cannot do, where training is about to start: settings may be read elsewhere.
+
+        Raises
+        ------
+        ValueError
+            If `mixed_precision` is ``fp16`` and training runs on a CPU.
+        """
+        if self.mixed_precision == "fp16" and on_cpu():
+            raise ValueError(
+                "mixed_precision is 'fp16' and training runs on a CPU, which lacks such arithmetic; give 'no' or 'bf16'"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +193,34 @@ class IndexedSamples(Dataset[Batch]):
 
     def __getitem__(self, position: int) -> Batch:
         return self.sample(self.indices[position])
+
+
+@dataclasses.dataclass
+class Plateau:
+    """How often the learning rate has fallen, and how long a number has not.
+
+    Attributes
+    ----------
+    lowest : float
+        Of the number so far; NaN never counts.
+    waited : int
+        Measurements since then, or since the learning rate fell.
+    falls : int
+        How often it did.
+    """
+
+    lowest: float = math.inf
+    waited: int = 0
+    falls: int = 0
+
+    def see(self, value: float, *, patience: int) -> None:
+        """Take in a measurement."""
+        if value < self.lowest:
+            self.lowest, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= patience:
+            self.waited, self.falls = 0, self.falls + 1
 
 
 class WeightAverage:
@@ -226,19 +288,25 @@ def train(
     ------
     ValueError
         If the batch does not divide over processes and parts, the newest checkpoint belongs to another network,
-        a turn names no submodule, the loss is no longer finite, or memory runs out in a step.
+        a turn names no submodule, nothing measures ``settings.plateau_on``, the loss is no longer finite, memory runs
+        out in a step, or the machine cannot do what is asked for.
     """
+    settings.check_machine()
     turns = (Turn(loss, WHOLE),) if callable(loss) else tuple(loss)
     run = _Run(model, turns, settings=settings, folder=Path(folder))
+    monitored = settings.monitor_every if monitor is not None else 0
+    watched = run.measured_every(monitored)
     last = min(settings.steps, stop_at or settings.steps)
     for step in run.steps(sample, last=last):
         done = step + 1
         numbers: dict[str, float] = {}
         if done % settings.log_every == 0 or done == settings.steps:
             numbers |= run.losses(step)
-        if monitor is not None and settings.monitor_every and done % settings.monitor_every == 0:
+        if monitor is not None and monitored and done % monitored == 0:
             numbers |= run.measure(monitor)
         run.write_log(numbers)
+        if watched and done % watched == 0:
+            run.watch(numbers)
         if done % settings.checkpoint_every == 0 or done == settings.steps:
             run.write_checkpoint(export)
     run.close()
@@ -279,7 +347,9 @@ class _Run:
 
     def __init__(self, model: torch.nn.Module, turns: Sequence[Turn], *, settings: LoopSettings, folder: Path) -> None:
         self.settings, self.folder, self.done = settings, folder, 0
-        self.parts: dict[str, list[torch.Tensor]] = {}
+        # Of the steps since the last line of the log.
+        self.since: dict[str, list[torch.Tensor]] = {}
+        self.plateau = Plateau()
         self.accelerator = Accelerator(
             cpu=on_cpu(), mixed_precision=settings.mixed_precision, gradient_accumulation_steps=settings.accumulate
         )
@@ -302,6 +372,11 @@ class _Run:
     def alone(self) -> bool:
         """Whether there is one loss for the whole model."""
         return self.players[0].turn.parameters == WHOLE
+
+    @property
+    def own_losses(self) -> list[str]:
+        """What the log calls the losses of the turns."""
+        return [player.key("loss") for player in self.players]
 
     @property
     def bare(self) -> torch.nn.Module:
@@ -335,6 +410,9 @@ class _Run:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.done = int(state["step"])
+        # Checkpoints from before these were kept have neither.
+        self.since = {name: list(own.to(self.accelerator.device)) for name, own in state.get("since", {}).items()}
+        self.plateau = Plateau(**state.get("plateau", {}))
 
     def steps(self, sample: Callable[[int], Batch], *, last: int) -> Iterator[int]:
         """Take the steps that are left up to `last`; yield each one's number."""
@@ -353,14 +431,16 @@ class _Run:
     def _step(self, step: int, batches: Iterator[Batch]) -> None:
         """Take the turns that are due."""
         batch = [self._moved(next(batches)) for _ in range(self.settings.accumulate)]
-        self.parts = {}
         for player in self.players:
             if (step + 1) % player.turn.every:
                 continue
             for group in player.optimizer.param_groups:
-                group["lr"] = _learning_rate(step, self.settings, player.peak)
+                group["lr"] = self._learning_rate(step, player)
             with self._only(player):
-                self.parts[player.turn.parameters] = [self._descend(player, part) for part in batch]
+                self.since.setdefault(player.turn.parameters, []).extend(self._descend(player, part) for part in batch)
+
+    def _learning_rate(self, step: int, player: _Player) -> float:
+        return _learning_rate(step, self.settings, player.peak, falls=self.plateau.falls)
 
     def _moved(self, batch: Batch) -> Batch:
         return {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
@@ -416,12 +496,12 @@ class _Run:
         )
 
     def losses(self, step: int) -> dict[str, float]:
-        """Return the mean losses of all processes, and the learning rates, of the turns that the step took."""
+        """Return the mean losses of all processes, and the learning rates, of the turns since the last line."""
         numbers: dict[str, float] = {}
         for player in self.players:
-            if player.turn.parameters not in self.parts:
+            if player.turn.parameters not in self.since:
                 continue
-            own = torch.stack(self.parts[player.turn.parameters]).mean()
+            own = torch.stack(self.since[player.turn.parameters]).mean()
             mean = float(self.accelerator.reduce(own, reduction="mean"))
             key = player.key("loss")
             if not math.isfinite(mean):
@@ -430,8 +510,9 @@ class _Run:
                 )
             numbers |= {
                 key: mean,
-                player.key("learning_rate"): _learning_rate(step, self.settings, player.peak),
+                player.key("learning_rate"): self._learning_rate(step, player),
             }
+        self.since = {}
         return numbers
 
     def measure(self, monitor: Monitor) -> dict[str, float]:
@@ -439,6 +520,32 @@ class _Run:
         if not self.accelerator.is_main_process:
             return {}
         return {name: float(value) for name, value in monitor(self._averaged(), self.done).items()}
+
+    def measured_every(self, monitored: int) -> int:
+        """Return every how many steps the learning rate may fall, 0 where that is never."""
+        if self.settings.schedule != "plateau":
+            return 0
+        if self.settings.plateau_on in self.own_losses:
+            return self.settings.log_every
+        if not monitored:
+            raise ValueError(
+                f"plateau_on is '{self.settings.plateau_on}', but nothing measures that; give "
+                f"{' or '.join(self.own_losses)}, or set monitor_every where there is a monitor"
+            )
+        return monitored
+
+    def watch(self, numbers: Mapping[str, float]) -> None:
+        """Let the learning rate fall on all processes alike, if it is time."""
+        name = self.settings.plateau_on
+        if self.accelerator.is_main_process:
+            if name in numbers:
+                self.plateau.see(numbers[name], patience=self.settings.plateau_patience)
+            # A turn that is taken seldom may be in none of the steps of a line.
+            elif name not in self.own_losses:
+                raise ValueError(f"plateau_on is '{name}', which is not measured; give one of {', '.join(numbers)}")
+        # The others have not seen what the monitor says.
+        falls = broadcast(torch.tensor([self.plateau.falls], device=self.accelerator.device))
+        self.plateau.falls = int(falls)
 
     def write_log(self, numbers: Mapping[str, float]) -> None:
         """Add a line, if there is anything to say."""
@@ -452,6 +559,10 @@ class _Run:
             raise ValueError(
                 f"weights are not finite at step {self.done}; lower learning_rate and start in another folder"
             )
+        # Only one process writes, so from here on all hold the mean.
+        self.since = {
+            name: list(self.accelerator.reduce(torch.stack(own), reduction="mean")) for name, own in self.since.items()
+        }
         if not self.accelerator.is_main_process:
             return
         with replace_when_complete(self.folder / "checkpoints" / f"step-{self.done:08d}") as temporary:
@@ -471,6 +582,8 @@ class _Run:
             "optimizer": optimizers[WHOLE] if self.alone else optimizers,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "average": self.average.weights,
+            "since": {name: torch.stack(own) for name, own in self.since.items()},
+            "plateau": dataclasses.asdict(self.plateau),
         }
 
     def _averaged(self) -> torch.nn.Module:
@@ -506,12 +619,13 @@ def _share_of_batch(settings: LoopSettings, processes: int) -> int:
     return settings.batch_size // parts
 
 
-def _learning_rate(step: int, settings: LoopSettings, peak: float) -> float:
+def _learning_rate(step: int, settings: LoopSettings, peak: float, *, falls: int = 0) -> float:
     rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    if settings.schedule == "constant":
-        return peak * rise
-    fall = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-    return peak * rise * max(0.01, fall)
+    if settings.schedule == "cosine":
+        return peak * rise * max(0.01, 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
+    # Constant is a plateau that never was.
+    lowest = min(peak, settings.minimum_learning_rate)
+    return rise * max(lowest, peak * settings.plateau_factor**falls)
 
 
 def _players(turns: Sequence[Turn], model: torch.nn.Module, settings: LoopSettings) -> list[_Player]:

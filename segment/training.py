@@ -1,22 +1,26 @@
 """Training of one stage of the segmenter from a corpus, and its calibration on volumes set aside."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 
 from launch import ConfigError
 from learn import LoopSettings, begin_run, this_process, train
-from segment.losses import build_loss
+from segment.crops import PlainCrops
+from segment.losses import IGNORED, Loss, build_loss
+from segment.monitor import VALIDATION_LOSS, ValidationMonitor
 from segment.networks import Network, build_network
 from segment.preprocessing import Preprocessing, PreprocessingKind
 from segment.samples import RandomCrops
 from segment.segmenter import Segmenter, load, predict_first, stack_channels
 from segment.trust import Domain, fit_temperature, image_statistics
-from volume import Corpus
+from volume import Corpus, Sample, Volume
 
 __all__ = ["LossSettings", "NetworkSettings", "SampleSettings", "TrainingConfig", "train_stage"]
 
@@ -24,7 +28,11 @@ __all__ = ["LossSettings", "NetworkSettings", "SampleSettings", "TrainingConfig"
 # slice must have along each side to be measured.
 FEWEST_PICTURES, MOST_PICTURES, SMALLEST_SLICE = 19, 1000, 24
 LEAST_PROBABILITY = 1e-30
-# What a resumed run may change without becoming another run.
+# Voxels that the temperature is found from, about.
+MOST_VOXELS = 2e7
+# Of the crops that are watched.
+WATCH_SEED = 2**31 + 1
+# What a resumed run may change without becoming another run, unless the learning rate falls by the lines of the log.
 FREE_KEYS = frozenset({"out", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
 
 
@@ -72,11 +80,22 @@ class SampleSettings:
         Voxels that a crop may reach beyond the volume, mirrored; 0 only fills up volumes that are too small.
     strength : float
         0 to 1: how much is done to the grey values, so that the network does not rely on one instrument.
+    augmentation : {"full", "flips", "none"}
+        ``full`` mirrors and turns crops within the slice and changes their grey values; ``flips`` mirrors them along
+        each axis, z of blocks among them, and ``none`` leaves them as they are.
     """
 
     aware: float = 0.0
     mirrored: int | None = None
     strength: float = 0.0
+    augmentation: Literal["full", "flips", "none"] = "full"
+
+    def __post_init__(self) -> None:
+        if self.strength and self.augmentation != "full":
+            raise ConfigError(
+                f"samples.strength is {self.strength} and samples.augmentation '{self.augmentation}', which leaves "
+                "grey values alone; give strength 0, or augmentation 'full'"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +104,8 @@ class TrainingConfig:
 
     Parameters
     ----------
-    corpus : Path
-        Folder of the corpus.
+    corpus : Path or tuple of Path
+        Folder of the corpus, or of several: other materials, other instruments. Each volume is as likely to be drawn.
     out : Path
         Run folder: record, log, checkpoints and, in the end, ``segmenter``.
     stage : {"slices", "blocks", "refine"}
@@ -95,7 +114,15 @@ class TrainingConfig:
     first_stage : str or None
         For ``refine``: the trained first stage, as `segment.load` takes it.
     validation : int
-        How many volumes at the corpus's end training leaves out; the porosity interval is calibrated on them.
+        How many volumes at the end of each corpus training leaves out; the porosity interval is calibrated on them.
+    fold : (int, int) or None
+        (k, n), k from 0: it leaves out the k-th of n equal parts of each corpus instead, for cross-validation.
+    validation_crops : int
+        On how many crops of the volumes left out the monitor measures loss and mean IoU, where ``loop.monitor_every``
+        is set; as ``validation_loss`` that may be ``loop.plateau_on``.
+    phases : tuple of str or None
+        Names to give to the phases, where corpora name them differently or tell more apart: every label beyond the
+        last name becomes the last phase. With None all corpora must have the same names, and these are taken.
     crop : tuple of int
         Size of a training sample: (y, x) for ``slices``, (z, y, x) for the others.
     neighbours : int
@@ -114,11 +141,14 @@ class TrainingConfig:
         Steps, batch, learning rate and so on.
     """
 
-    corpus: Path
+    corpus: Path | tuple[Path, ...]
     out: Path
     stage: Literal["slices", "blocks", "refine"] = "slices"
     first_stage: str | None = None
     validation: int = 2
+    fold: tuple[int, int] | None = None
+    validation_crops: int = 32
+    phases: tuple[str, ...] | None = None
     crop: tuple[int, ...] = (96, 96)
     neighbours: int = 0
     preprocessing: PreprocessingKind = "percentile"
@@ -141,15 +171,54 @@ class TrainingConfig:
             raise ConfigError(f"network.name is '{self.network.name}'; stage 'refine' takes 'unet'")
         if self.neighbours < 0 or (self.neighbours and self.stage != "slices"):
             raise ConfigError(f"neighbours is {self.neighbours}; give 0, or more with stage 'slices'")
-        if self.validation < 0:
-            raise ConfigError(f"validation is {self.validation}; give 0 or more volumes to set aside")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; give a whole number, 0 or more")
+        self._check_data()
         # Refused here, before anything is read or written.
-        factor = fresh_network(self, n_phases=2).factor
+        with init_empty_weights():
+            factor = fresh_network(self, n_phases=2).factor
         if any(side < 1 or side % factor for side in self.crop):
             raise ConfigError(f"crop is {list(self.crop)}; its sides must be multiples of {factor} for this network")
         build_loss(self.loss.name, **self.loss.settings)
+
+    def _check_data(self) -> None:
+        if not self.corpora:
+            raise ConfigError("corpus is an empty list; give at least one folder")
+        if self.validation < 0:
+            raise ConfigError(f"validation is {self.validation}; give 0 or more volumes to set aside")
+        if self.fold is not None and not 0 <= self.fold[0] < self.fold[1]:
+            raise ConfigError(f"fold is {list(self.fold)}; give [k, n] with k from 0 to n - 1")
+        if self.phases is not None and (len(set(self.phases)) < 2 or len(set(self.phases)) < len(self.phases)):
+            raise ConfigError(f"phases are {list(self.phases)}; give two names or more, all different")
+        if self.validation_crops < 1:
+            raise ConfigError(f"validation_crops is {self.validation_crops}; give 1 or more")
+        if self.loop.monitor_every and not (self.validation or self.fold):
+            raise ConfigError("loop.monitor_every is set, but no volumes are set aside; set validation or fold")
+        if self.loop.schedule == "plateau" and self.loop.plateau_on not in ("loss", VALIDATION_LOSS):
+            raise ConfigError(f"loop.plateau_on is '{self.loop.plateau_on}'; give 'loss' or '{VALIDATION_LOSS}'")
+
+    @property
+    def corpora(self) -> tuple[Path, ...]:
+        """Folders of the corpora."""
+        return (self.corpus,) if isinstance(self.corpus, Path) else self.corpus
+
+    @property
+    def free_keys(self) -> frozenset[str]:
+        """Settings that a resumed run may change without becoming another run."""
+        counts_lines = self.loop.schedule == "plateau" and self.loop.plateau_on == "loss"
+        return FREE_KEYS - {"loop.log_every"} if counts_lines else FREE_KEYS
+
+    @property
+    def aside(self) -> Any:
+        """What is set aside: a number of volumes at each corpus's end, or a fold."""
+        return self.validation if self.fold is None else self.fold
+
+    def set_aside(self, count: int) -> range:
+        """Return which volumes of a corpus of `count` training leaves out."""
+        if self.fold is None:
+            return range(count - self.validation, count)
+        k, n = self.fold
+        return range(k * count // n, (k + 1) * count // n)
 
 
 def train_stage(config: TrainingConfig) -> Segmenter:
@@ -168,71 +237,71 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     Raises
     ------
     ValueError
-        If the corpus is missing or too small, names no phases or others than the first stage, or a volume is
-        smaller than the crop.
+        If a corpus is missing or too small, names no phases or others than the first stage, the first stage has learnt
+        from what is to be set aside, a volume is smaller than the crop, or the machine cannot do what is asked for.
     """
-    corpus = Corpus(config.corpus)
-    n_train = len(corpus) - config.validation
-    if n_train < 1:
-        raise ValueError(
-            f"the corpus '{config.corpus}' has {len(corpus)} volumes and validation sets {config.validation} aside; "
-            "make a larger corpus or set fewer aside"
-        )
+    config.loop.check_machine()
     first = _first_stage(config)
-    phases = _phases(corpus, first)
+    corpora = [Corpus(folder) for folder in config.corpora]
+    phases = _phases(corpora, config, first)
+    learnt, held_out = _volumes(corpora, config, phases)
     preprocessing = Preprocessing(config.preprocessing) if first is None else first.preprocessing
-    images, labels = [], []
-    for index in range(n_train):
-        sample = corpus[index]
-        images.append(_network_input(np.asarray(sample.grey), first, preprocessing))
-        labels.append(np.asarray(sample.labels))
-    crops = RandomCrops(
-        images,
-        labels,
-        crop=config.crop,
-        seed=config.seed,
-        neighbours=config.neighbours,
-        **dataclasses.asdict(config.samples),
-    )
-    begin_run(config.out, config, seed=config.seed, may_differ=FREE_KEYS)
-    model = fresh_network(config, n_phases=len(phases))
+    crops = _crops(config, *_inputs(learnt, first, preprocessing))
     criterion = build_loss(config.loss.name, **config.loss.settings)
+    monitor = None
+    if config.loop.monitor_every:
+        inputs = _inputs(held_out, first, preprocessing)
+        monitor = _monitor(config, inputs, criterion=criterion, n_phases=len(phases))
+    begin_run(config.out, config, seed=config.seed, may_differ=config.free_keys)
+    model = fresh_network(config, n_phases=len(phases))
     train(
         model,
         crops,
         lambda network, batch: criterion(network(batch["image"]), batch["labels"]),
         settings=config.loop,
         folder=config.out,
+        monitor=monitor,
     )
-    model.cpu()
     segmenter = Segmenter(
         model if first is None else first.first,
         None if first is None else model,
         phases,
-        set_aside=config.validation,
+        set_aside=config.aside,
         preprocessing=preprocessing,
     )
-    if this_process().is_main_process:
-        held_out = [corpus[index] for index in range(n_train, len(corpus))]
-        segmenter = dataclasses.replace(
-            calibrate(segmenter, held_out),
-            domain=domain_of(np.asarray(corpus[index].grey) for index in range(len(corpus))),
-        )
+    return _finished(segmenter, held_out, corpora=corpora, config=config)
+
+
+def _finished(
+    segmenter: Segmenter, held_out: Sequence[Sample], *, corpora: Sequence[Corpus], config: TrainingConfig
+) -> Segmenter:
+    """Return the segmenter on the CPU; in the main process calibrated, where it was trained, and saved."""
+    is_main = this_process().is_main_process
+    if is_main:
+        segmenter = calibrate(segmenter, held_out)
+    segmenter.first.cpu()
+    if segmenter.refine is not None:
+        segmenter.refine.cpu()
+    if is_main:
+        greys = (np.asarray(sample.grey) for corpus in corpora for sample in corpus)
+        segmenter = dataclasses.replace(segmenter, domain=domain_of(greys))
         segmenter.save(config.out / "segmenter")
     return segmenter
 
 
 def calibrate(segmenter: Segmenter, samples: Sequence[Any]) -> Segmenter:
     """Return `segmenter` with its porosity errors and its temperature on volumes that training never saw."""
-    if not samples:
+    if not len(samples):
         return segmenter
     raw = dataclasses.replace(segmenter, temperature=1.0, domain=None)
-    found = [raw.predict(sample.grey) for sample in samples]
-    truths = [np.asarray(sample.labels) for sample in samples]
-    errors = [one.porosity - float(np.mean(truth == 0)) for one, truth in zip(found, truths, strict=True)]
-    logits = [np.log(np.maximum(one.probability, LEAST_PROBABILITY)) for one in found]
-    temperature = fit_temperature(list(zip(logits, truths, strict=True))).temperature
-    return dataclasses.replace(segmenter, porosity_errors=tuple(errors), temperature=temperature)
+    errors, seen = [], []
+    for sample in samples:
+        found, truth = raw.predict(sample.grey), np.asarray(sample.labels)
+        errors.append(found.porosity - float(np.mean(truth == 0)))
+        # Planes enough; all of many large volumes would not fit into memory.
+        thin = slice(None, None, math.ceil(truth.size * len(samples) / MOST_VOXELS))
+        seen.append((np.log(np.maximum(found.probability[:, thin], LEAST_PROBABILITY)), truth[thin]))
+    return dataclasses.replace(segmenter, porosity_errors=tuple(errors), temperature=fit_temperature(seen).temperature)
 
 
 def domain_of(greys: Iterable[Any]) -> Domain | None:
@@ -245,28 +314,135 @@ def _first_stage(config: TrainingConfig) -> Segmenter | None:
     if config.first_stage is None:
         return None
     first = load(config.first_stage)
-    if first.set_aside is not None and first.set_aside < config.validation:
-        raise ValueError(
-            f"validation is {config.validation}, but the first stage set only {first.set_aside} volumes aside and has "
-            f"learnt from the others; give validation at most {first.set_aside}, or train the first stage anew"
-        )
+    if first.set_aside is not None:
+        _check_set_aside(first.set_aside, config)
+    first.first.to(this_process().device)
     return first
 
 
-def _phases(corpus: Corpus, first: Segmenter | None) -> tuple[str, ...]:
-    """Return the names of the phases, the same in every volume and in the first stage."""
-    found = {tuple(entry["phases"] or ()) for entry in corpus.entries}
+def _check_set_aside(before: Any, config: TrainingConfig) -> None:
+    """Refuse to set volumes aside that the first stage, which set a number or a fold aside, has learnt from."""
+    if isinstance(before, int) and config.fold is None:
+        if before < config.validation:
+            raise ValueError(
+                f"validation is {config.validation}, but the first stage set only {before} volumes aside and has "
+                f"learnt from the others; give validation at most {before}, or train the first stage anew"
+            )
+    # A file knows no tuples.
+    elif isinstance(before, int) or config.fold is None or list(before) != list(config.fold):
+        now = f"validation is {config.validation}" if config.fold is None else f"fold is {list(config.fold)}"
+        known = f"validation {before}" if isinstance(before, int) else f"fold {list(before)}"
+        raise ValueError(
+            f"{now}, but the first stage was trained with {known} and has learnt from the other volumes; give the "
+            "same, or train the first stage anew"
+        )
+
+
+def _phases(corpora: Sequence[Corpus], config: TrainingConfig, first: Segmenter | None) -> tuple[str, ...]:
+    """Return the names of the phases: those asked for, or those of every volume; the first stage must have them too."""
+    where = " and ".join(f"'{corpus.folder}'" for corpus in corpora)
+    found = {tuple(entry["phases"] or ()) for corpus in corpora for entry in corpus.entries}
+    if config.phases is not None:
+        fewest = min((len(names) for names in found), default=0)
+        if 0 < fewest < len(config.phases):
+            raise ValueError(f"phases are {list(config.phases)}, but a volume of {where} has only {fewest}; name fewer")
+        found = {config.phases}
     if first is not None:
         found.add(first.phases)
     if len(found) > 1:
         listed = " and ".join(str(list(names)) for names in sorted(found))
         raise ValueError(
-            f"the volumes of '{corpus.folder}' and the first stage must have the same phases, not {listed}"
+            f"the volumes of {where} and the first stage must have the same phases, not {listed}; set phases to name "
+            "them alike"
         )
-    (phases,) = found
+    phases = found.pop() if found else ()
     if not phases:
-        raise ValueError(f"the labels in '{corpus.folder}' name no phases; write them as Volume(labels, phases=…)")
+        raise ValueError(f"the labels in {where} name no phases; write them as Volume(labels, phases=…), or set phases")
     return phases
+
+
+def _volumes(
+    corpora: Sequence[Corpus], config: TrainingConfig, phases: tuple[str, ...]
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """Return what training learns from and what it leaves out, neither read yet."""
+    learnt: list[tuple[Corpus, int]] = []
+    held_out: list[tuple[Corpus, int]] = []
+    for corpus in corpora:
+        count = len(corpus)
+        aside = config.set_aside(count)
+        if config.fold is not None and count < config.fold[1]:
+            raise ValueError(
+                f"the corpus '{corpus.folder}' has {count} volumes, too few for {config.fold[1]} parts; make a larger "
+                "corpus or fewer folds"
+            )
+        if len(aside) >= count:
+            raise ValueError(
+                f"the corpus '{corpus.folder}' has {count} volumes and "
+                f"{'validation' if config.fold is None else 'fold'} sets {len(aside)} aside; make a larger corpus or "
+                "set fewer aside"
+            )
+        for index in range(count):
+            (held_out if index in aside else learnt).append((corpus, index))
+    merge = config.phases is not None
+    return _Volumes(learnt, phases, merge=merge), _Volumes(held_out, phases, merge=merge)
+
+
+class _Volumes(Sequence[Sample]):
+    """Volumes of corpora, read when they are asked for, with the phases that training tells apart."""
+
+    def __init__(self, places: Sequence[tuple[Corpus, int]], phases: tuple[str, ...], *, merge: bool) -> None:
+        self.places, self.phases, self.merge = places, phases, merge
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, position: Any) -> Any:
+        corpus, index = self.places[position]
+        sample = corpus[index]
+        if not self.merge:
+            return sample
+        labels = np.asarray(sample.labels)
+        merged = np.where(labels == IGNORED, labels, np.minimum(labels, len(self.phases) - 1))
+        return dataclasses.replace(sample, labels=Volume(merged, sample.labels.voxel_size_um, self.phases))
+
+
+def _inputs(
+    volumes: Sequence[Sample], first: Segmenter | None, preprocessing: Preprocessing
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return what the network sees of each volume and what it should say, all in memory."""
+    images, labels = [], []
+    for sample in volumes:
+        images.append(_network_input(np.asarray(sample.grey), first, preprocessing))
+        labels.append(np.asarray(sample.labels))
+    return images, labels
+
+
+def _crops(config: TrainingConfig, images: list[np.ndarray], labels: list[np.ndarray]) -> RandomCrops:
+    samples = config.samples
+    which: dict[str, Any] = {"crop": config.crop, "seed": config.seed, "neighbours": config.neighbours}
+    which |= {"aware": samples.aware, "mirrored": samples.mirrored}
+    if samples.augmentation == "full":
+        return RandomCrops(images, labels, strength=samples.strength, **which)
+    return PlainCrops(images, labels, flips=samples.augmentation == "flips", **which)
+
+
+def _monitor(
+    config: TrainingConfig, inputs: tuple[list[np.ndarray], list[np.ndarray]], *, criterion: Loss, n_phases: int
+) -> ValidationMonitor:
+    crops = PlainCrops(
+        *inputs,
+        crop=config.crop,
+        seed=WATCH_SEED,
+        neighbours=config.neighbours,
+        mirrored=None if config.samples.mirrored is None else 0,
+    )
+    return ValidationMonitor(
+        crops,
+        count=config.validation_crops,
+        loss=criterion,
+        n_phases=n_phases,
+        batch_size=max(1, config.loop.batch_size // config.loop.accumulate),
+    )
 
 
 def _network_input(grey: np.ndarray, first: Segmenter | None, preprocessing: Preprocessing) -> np.ndarray:

@@ -44,6 +44,11 @@ def _losses(folder):
     return [line["loss"] for line in lines]
 
 
+def _column(folder, name):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
 def _weights(folder):
     loaded = segment.load(folder)
     return (loaded.refine or loaded.first).state_dict()
@@ -202,8 +207,11 @@ def _kill_at_step(process, metrics, step, deadline=120):
 
 
 def test_killed_training_resumes_to_the_same_losses_and_weights(tiny, tmp_path):
-    loop = {"steps": 300, "checkpoint_every": 20}
-    whole, killed = tiny(out=tmp_path / "whole", loop=loop), tiny(out=tmp_path / "killed", loop=loop)
+    loop = {
+        "steps": 300, "checkpoint_every": 20, "schedule": "plateau", "plateau_on": "validation_loss",
+        "plateau_patience": 1, "plateau_factor": 0.5, "monitor_every": 7,
+    }  # fmt: skip
+    whole, killed = (tiny(out=tmp_path / name, loop=loop, validation_crops=4) for name in ("whole", "killed"))
     assert _kill_at_step(_start(killed), killed.out / "metrics.jsonl", 30)
     done = (killed.out / "metrics.jsonl").read_text().count("\n")
     assert 30 <= done < 300
@@ -214,6 +222,9 @@ def test_killed_training_resumes_to_the_same_losses_and_weights(tiny, tmp_path):
     assert "saved" in out
     train_stage(whole)
     assert _losses(killed.out) == _losses(whole.out)
+    measured = [_column(out, "validation_loss") + _column(out, "learning_rate") for out in (killed.out, whole.out)]
+    assert measured[0] == measured[1]
+    assert min(_column(whole.out, "learning_rate")) <= 2e-3 / 4
     _assert_equal_to_the_bit(_weights(killed.out), _weights(whole.out))
     assert segment.load(killed.out).porosity_errors == segment.load(whole.out).porosity_errors
 
