@@ -52,6 +52,27 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("volume", metavar="VOLUME", help="file or folder with grey values")
     segment.add_argument("--model", default="fibsem", metavar="NAME", help="shipped name or folder (default: fibsem)")
     segment.add_argument("--out", type=Path, metavar="FILE", help="labels (default: VOLUME-labels.tif in this folder)")
+    segment.add_argument(
+        "--strokes", metavar="FILE", help="a few labels of the volume, from which the model learns first"
+    )
+    segment.add_argument(
+        "--unlabelled", type=_number, default=255, metavar="N",
+        help="of the strokes: 255 (default), phases count from 0; or 0, phases count from 1",
+    )  # fmt: skip
+    segment.add_argument("--phases", nargs="+", metavar="NAME", help="of the strokes (default: those of the model)")
+    segment.add_argument("--minutes", type=float, metavar="T", help="to learn from the strokes (default: 1)")
+    segment.add_argument("--keep-model", type=Path, metavar="DIR", help="what it has learnt (default: VOLUME-model)")
+    segment.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")
+    segment.add_argument(
+        "--precision",
+        default="float32",
+        metavar="NAME",
+        help="float32 (default), or bfloat16: faster where there is it",
+    )
+    segment.add_argument(
+        "--workers", type=_number, metavar="N", help="processes that share the work (default: this one)"
+    )
+    segment.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers share the work instead")
     _add_voxel_size(segment)
     segment.set_defaults(run=_segment)
 
@@ -134,6 +155,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_voxel_size(compare)
     compare.set_defaults(run=_compare)
 
+    benchmark = commands.add_parser("benchmark", help="methods of segmentation ranked on corpora of known truth")
+    benchmark.add_argument("--corpora", required=True, nargs="+", action="extend", metavar="[NAME=]DIR", help="folders")
+    benchmark.add_argument(
+        "--methods", nargs="+", action="extend", metavar="NAME[=DIR]",
+        help="built-in or shipped, or NAME=DIR of a training run or of labels made elsewhere (default: all that come)",
+    )  # fmt: skip
+    benchmark.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    benchmark.add_argument("--volumes", type=_number, metavar="N", help="of each corpus at most (default: all unseen)")
+    benchmark.add_argument(
+        "--learn-from", type=_number, default=2, metavar="N", help="volumes that pixel-forest learns from (default: 2)"
+    )
+    benchmark.add_argument("--learn-slices", type=_number, metavar="N", help="labelled slices of each (default: all)")
+    benchmark.add_argument("--axis", type=_number, default=0, metavar="N", help="of the tortuosity (default: 0, z)")
+    benchmark.add_argument("--without", nargs="+", default=[], metavar="TOPIC", help="leave out: tortuosity, distances")
+    benchmark.add_argument("--seed", type=_number, default=0, metavar="S", help="default: 0")
+    benchmark.set_defaults(run=_benchmark)
+
     export = commands.add_parser("export", help="a volume in the files of other programs")
     export.add_argument("volume", metavar="VOLUME", help="file or folder with labels, 0 being pore")
     export.add_argument(
@@ -175,13 +213,13 @@ def _corpus(parsed: argparse.Namespace) -> None:
     from synth.production import CorpusConfig, produce_corpus
 
     config = load_config(CorpusConfig, parsed.config, parsed.set)
-    with _stopping_politely(f"what is complete in '{parsed.out}' stays, the same command goes on"):
+    with _stopping_politely("poreforge corpus", f"what is complete in '{parsed.out}' stays, the same command goes on"):
         corpus = produce_corpus(config, parsed.out, workers=parsed.workers, scheduler=parsed.scheduler)
     print(f"{len(corpus)} volumes in {parsed.out}")
 
 
 @contextlib.contextmanager
-def _stopping_politely(advice: str) -> Iterator[None]:
+def _stopping_politely(program: str, advice: str) -> Iterator[None]:
     """End on Ctrl-C, and likewise on the signal with which batch systems warn, with a line and exit status 130."""
 
     def stop(*_: object) -> None:
@@ -199,7 +237,7 @@ def _stopping_politely(advice: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"poreforge corpus: interrupted; {advice}", file=sys.stderr)
+        print(f"{program}: interrupted; {advice}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -209,20 +247,46 @@ def _stopping_politely(advice: str) -> Iterator[None]:
 
 
 def _segment(parsed: argparse.Namespace) -> None:
-    from poreforge.segmentation import segment_file
+    from poreforge.segmentation import Computing, segment_file
 
     out = parsed.out or Path(f"{bare_name(parsed.volume)}-labels.tif")
-    summary = segment_file(parsed.volume, out, model=parsed.model, voxel_size_um=parsed.voxel_size)
+    computing = Computing(parsed.device, parsed.precision, parsed.workers, parsed.scheduler)
+    computing.check()
+    model = _taught_model(parsed)
+    with _stopping_politely(
+        "poreforge segment", f"what is finished stays beside '{out}', the same command with --model {model} goes on"
+    ):
+        summary = segment_file(parsed.volume, out, model=model, voxel_size_um=parsed.voxel_size, computing=computing)
     low, high = summary["porosity_interval"]
     interval = f"{low:.4f} to {high:.4f}"
     report = out.with_name(f"{bare_name(out)}.html")
     print(f"porosity {summary['porosity']:.4f} ({interval}); labels in {out}, report in {report}")
+    warnings = list(summary["warnings"])
     if summary["domain"] and not summary["domain"]["inside"]:
         causes = "; ".join(summary["domain"]["furthest"])
-        print(
-            f"warning: the images are unlike those of the training ({causes}): do not trust the interval",
-            file=sys.stderr,
-        )
+        warnings.append(f"the images are unlike those of the training ({causes}): do not trust the interval")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _taught_model(parsed: argparse.Namespace) -> str:
+    """Return the model to segment with, which has learnt from the user's strokes if there are any."""
+    if parsed.strokes is None:
+        given = [name for name in ("phases", "minutes", "keep_model") if getattr(parsed, name) is not None]
+        if given:
+            raise ValueError(
+                f"--{given[0].replace('_', '-')} is for --strokes, and there are none; give both or neither"
+            )
+        return str(parsed.model)
+    from poreforge.fine_tuning import fine_tune_file, report_sentence
+
+    folder = parsed.keep_model or Path(f"{bare_name(parsed.volume)}-model")
+    report = fine_tune_file(
+        parsed.volume, parsed.strokes, folder, model=parsed.model, phases=parsed.phases,
+        unlabelled=parsed.unlabelled, minutes=parsed.minutes,
+    )  # fmt: skip
+    print(f"{report_sentence(report)}; model in {folder}")
+    return str(folder)
 
 
 def _correct(parsed: argparse.Namespace) -> None:
@@ -277,6 +341,19 @@ def _compare(parsed: argparse.Namespace) -> None:
         patches=parsed.patches, symmetry=parsed.symmetry, without=parsed.without, subvolume=parsed.subvolume,
         most=parsed.most, normalisation=parsed.normalisation, voxel_size_um=parsed.voxel_size,
     )  # fmt: skip
+    print(f"open {report}")
+
+
+def _benchmark(parsed: argparse.Namespace) -> None:
+    from poreforge.benchmark import benchmark_files
+
+    with _stopping_politely(
+        "poreforge benchmark", f"what is measured stays in '{parsed.out}', the same command goes on"
+    ):
+        report = benchmark_files(
+            parsed.corpora, parsed.methods, parsed.out, volumes=parsed.volumes, learn_from=parsed.learn_from,
+            learn_slices=parsed.learn_slices, axis=parsed.axis, without=parsed.without, seed=parsed.seed,
+        )  # fmt: skip
     print(f"open {report}")
 
 
