@@ -22,7 +22,7 @@ from poreforge.demo_generation import (
 from poreforge.outputs import software_facts, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, error_map, label_image, mosaic, picture
-from poreforge.scores import SCORES, score_segmentation
+from poreforge.scores import SCORES, measure_labels, score_segmentation
 from segment import Segmenter, otsu, porosity_threshold
 from segment.training import NetworkSettings, TrainingConfig, train_stage
 from synth import Structure, blender_stack, fibsem, sphere_pack
@@ -171,7 +171,8 @@ def run_demo(config: DemoConfig, out: str | Path) -> Path:
     with clock("segment"):
         labels, details = _segment(structure, grey, first, segmenter)
     with clock("score"):
-        scores = {name: score_segmentation(found, structure.labels) for name, found in labels.items()}
+        truth = measure_labels(structure.labels)
+        scores = {name: score_segmentation(found, truth) for name, found in labels.items()}
     _write_volumes(out, config, structure, grey, labels[TWO_STAGE])
     with clock("generate an electrode"):
         generated = generate_electrode(config.generated, seed=config.seed) if config.generated.count else None

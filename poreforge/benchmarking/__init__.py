@@ -1,0 +1,1 @@
+"""Parts of `poreforge.benchmark`: who takes part, on what, how labels are made, ranks, figures and pages."""
