@@ -1,6 +1,11 @@
-"""A grey volume in; labels, probabilities, porosity with its interval and a report out."""
+"""A grey volume in; labels, probabilities, porosity with its interval and a report out, whatever the depth."""
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import functools
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,80 +15,271 @@ from launch import describe_software, make_output_folder
 from poreforge.outputs import bare_name, software_facts, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, label_image, picture
-from segment import Segmentation, load
-from segment.thresholds import check_grey
-from volume import Volume, choose_for_writing, read, write
+from segment import load
+from segment.inference import Precision, check_precision, choose_device
+from segment.memory import available_bytes, in_words
+from segment.parts import Gathered, Parts, predict_parts, shares_of
+from segment.preprocessing import Levels
+from segment.segmenter import Segmenter, porosity_interval
+from segment.slicing_axis import slicing_axis
+from segment.trust import Judgement
+from synth.workers import check_workers, connect, local_client, spread
+from volume import Volume, choose_for_writing, open_lazily, write, write_slabs
 
-__all__ = ["segment_file"]
+__all__ = ["Computing", "segment_file"]
+
+# Labels and probabilities of a voxel, once in parts and once in the results.
+DISK_BYTES = 2 * (1 + 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Computing:
+    """Where and how a volume is segmented; none of it changes the labels beyond rounding.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (the first accelerator if there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1`` and so on.
+    precision : {"float32", "bfloat16"}
+        The second is faster on processors that have it, and moves probabilities by some thousandths.
+    workers : int, optional
+        Processes on this machine that share the work; by default this one does it.
+    scheduler : str, optional
+        Address of a dask scheduler, ``tcp://host:port``, whose workers share the work instead. They must see the
+        volume, the folder of the result and, unless it is a shipped one, the model under the same names.
+    """
+
+    device: str = "auto"
+    precision: Precision = "float32"
+    workers: int | None = None
+    scheduler: str | None = None
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for what cannot be had here."""
+        check_precision(self.precision)
+        check_workers(self.workers, self.scheduler)
+        if self.scheduler is None:
+            choose_device(self.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """All that a process needs to take its share."""
+
+    volume: Path
+    model: str
+    computing: Computing
+    parts: Parts
+    levels: Levels
+    shares: list[list[tuple[int, int]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Result:
+    """What the summary and the report tell."""
+
+    gathered: Gathered
+    porosity: float
+    porosity_interval: tuple[float, float]
+    coverage: float
+    phases: tuple[str, ...]
+    judgement: Judgement | None
 
 
 def segment_file(
-    path: str | Path, out: str | Path, *, model: str, voxel_size_um: Sequence[float] | None = None
+    path: str | Path,
+    out: str | Path,
+    *,
+    model: str,
+    voxel_size_um: Sequence[float] | None = None,
+    computing: Computing | None = None,
 ) -> dict[str, Any]:
     """Segment the volume in a file.
 
     Parameters
     ----------
     path : path-like
-        Grey values.
+        Grey values; they are read slab by slab, see `volume.open_lazily`.
     out : path-like
         File for the labels; its ending chooses the format. Beside it go ``NAME-probability.tif`` (that of the
-        pore), ``NAME-summary.json`` and ``NAME.html``.
+        pore), ``NAME-summary.json`` and ``NAME.html``. Labels are held as a whole only for formats other than TIFF
+        and Zarr.
     model : str
         As `segment.load` takes it.
     voxel_size_um : (float, float, float), optional
         Size of a voxel along z, y, x; by default the file's.
+    computing : Computing, optional
+        Device, precision and who shares the work.
 
     Returns
     -------
     dict
-        What ``NAME-summary.json`` holds.
+        What ``NAME-summary.json`` holds; its ``warnings`` are sentences for the user.
 
     Raises
     ------
     ValueError
-        If the volume or the model cannot be used, or `out` cannot be written or would replace the volume.
+        If the volume or the model cannot be used, `out` cannot be written or would replace the volume, memory or disk
+        are too small, or workers fail. What is finished by then stays in the hidden folder ``.OUT-parts``, and the same
+        call goes on.
     """
-    out = Path(out)
-    probability = out.with_name(f"{bare_name(out)}-probability.tif")
-    segmenter = load(model)
-    grey = read(path, voxel_size_um=voxel_size_um)
+    path, out, computing = Path(path), Path(out), computing or Computing()
     # All that can be refused is refused before the long work begins and the first file is written.
-    check_grey(grey)
-    choose_for_writing(out)
-    if Path(path).resolve() in (out.resolve(), probability.resolve()):
-        raise ValueError(f"the result would replace the volume '{path}' itself; choose another name with --out")
-    make_output_folder(out.parent)
-    result = segmenter.predict(grey.array)
-    summary = {
-        "file": str(path),
+    computing.check()
+    segmenter = load(model)
+    segmenter = dataclasses.replace(segmenter, precision=computing.precision)
+    with open_lazily(path, voxel_size_um=voxel_size_um) as grey:
+        choose_for_writing(out)
+        if path.resolve() in (out.resolve(), _probability_of(out).resolve()):
+            raise ValueError(f"the result would replace the volume '{path}' itself; choose another name with --out")
+        _refuse_short_memory(segmenter, grey.shape, processes=computing.workers or 1)
+        levels = segmenter.preprocessing.measure(grey)
+        make_output_folder(out.parent)
+        _refuse_short_disk(out, grey.size)
+        parts = Parts(out.absolute().with_name(f".{out.name}-parts"), segmenter.layers(grey.shape))
+        with _kept_if_begun(parts):
+            parts.begin(_identity(path, grey, segmenter, levels))
+            _predict(_Task(path.absolute(), model, computing, parts, levels, []), segmenter, grey)
+            result = _gather(parts, segmenter, grey)
+            summary = _summary(result, grey, file=path, model=model)
+            _write_all(out, parts, grey, result, summary)
+        parts.remove()
+    return summary
+
+
+def _probability_of(out: Path) -> Path:
+    return out.with_name(f"{bare_name(out)}-probability.tif")
+
+
+@contextlib.contextmanager
+def _kept_if_begun(parts: Parts) -> Iterator[None]:
+    """Remove the folder of parts on an error if there is none to go on from."""
+    try:
+        yield
+    except BaseException:
+        if len(parts.missing()) == len(parts.layers):
+            parts.remove()
+        raise
+
+
+def _identity(path: Path, grey: Any, segmenter: Segmenter, levels: Levels) -> dict[str, Any]:
+    """Return what decides every number, so that parts of another prediction are not taken for parts of this one."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    return {
+        "volume": [str(path.absolute()), len(files), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)],
+        "shape": list(grey.shape),
+        "levels": [float(levels.low), float(levels.high)],
+        "segmenter": segmenter.fingerprint(),
+    }
+
+
+def _predict(task: _Task, segmenter: Segmenter, grey: Any) -> None:
+    """Make the parts that are missing, here or in workers."""
+    missing, computing = task.parts.missing(), task.computing
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(connect(computing.scheduler)) if computing.scheduler else None
+        width = sum(client.nthreads().values()) if client else computing.workers or 1
+        task = dataclasses.replace(task, shares=shares_of(missing, width))
+        if client is None and min(width, len(task.shares)) > 1:
+            client = stack.enter_context(local_client(min(width, len(task.shares))))
+        if client is not None:
+            for _ in spread(client, functools.partial(_predict_share, task), range(len(task.shares))):
+                pass
+            return
+        there = segmenter.on(computing.device)
+        for share in task.shares:
+            predict_parts(there, grey, task.parts, levels=task.levels, layers=share)
+
+
+def _predict_share(task: _Task, index: int) -> None:
+    """Make some parts in a worker."""
+    if not task.parts.folder.is_dir() or not task.volume.exists():
+        raise ValueError(
+            f"the worker on '{platform.node()}' does not see '{task.volume}' and the folder of the result; choose a "
+            "file system that all workers share"
+        )
+    segmenter = load(task.model).on(task.computing.device, precision=task.computing.precision)
+    with open_lazily(task.volume) as grey:
+        # A share that is given out again, for its worker was lost, is not begun anew.
+        for layers in shares_of([layer for layer in task.shares[index] if layer in task.parts.missing()], 1):
+            predict_parts(segmenter, grey, task.parts, levels=task.levels, layers=layers)
+
+
+def _refuse_short_memory(segmenter: Segmenter, shape: Sequence[int], *, processes: int) -> None:
+    needed, free = processes * segmenter.memory_bytes(shape), available_bytes()
+    if free is not None and needed > free:
+        fewer = ", or take fewer --workers" if processes > 1 else ""
+        raise ValueError(
+            f"segmenting slices of {shape[1]} × {shape[2]} pixels needs about {in_words(needed)} of memory, whatever "
+            f"their number, and {in_words(free)} are free; crop the slices{fewer}, or use a larger machine"
+        )
+
+
+def _refuse_short_disk(out: Path, voxels: int) -> None:
+    needed, free = DISK_BYTES * voxels, shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise ValueError(
+            f"the results of {voxels} voxels need about {in_words(needed)} and the disk of '{out.parent}' has "
+            f"{in_words(free)} free; make room or choose another disk with --out"
+        )
+
+
+def _gather(parts: Parts, segmenter: Segmenter, grey: Any) -> _Result:
+    gathered = parts.gather()
+    porosity = int(gathered.counts[:, 0].sum()) / grey.size
+    interval, coverage = porosity_interval(porosity, segmenter.porosity_errors)
+    return _Result(gathered, porosity, interval, coverage, segmenter.phases, segmenter.judge(grey))
+
+
+def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str, Any]:
+    fractions = result.gathered.counts.sum(axis=0) / grey.size
+    return {
+        "file": str(file),
         "model": model,
         "shape": list(grey.shape),
         "voxel_size_um": grey.voxel_size_um,
         "porosity": result.porosity,
         "porosity_interval": list(result.porosity_interval),
         "interval_coverage": result.coverage,
-        "fractions": {name: float(np.mean(result.labels == k)) for k, name in enumerate(result.phases)},
-        "undecided": float(np.mean(result.probability.max(axis=0) < 0.8)),
+        "fractions": dict(zip(result.phases, fractions.tolist(), strict=True)),
+        "undecided": result.gathered.undecided / grey.size,
         "domain": _domain_facts(result),
+        "warnings": _warnings(grey),
         "software": describe_software(),
     }
-    write(out, Volume(result.labels, grey.voxel_size_um, result.phases))
-    write(probability, Volume(result.probability[0], grey.voxel_size_um))
+
+
+def _write_all(out: Path, parts: Parts, grey: Any, result: _Result, summary: dict[str, Any]) -> None:
+    about: dict[str, Any] = {"shape": grey.shape, "voxel_size_um": grey.voxel_size_um}
+    if hasattr(choose_for_writing(out), "write_slabs"):
+        write_slabs(out, parts.read("labels"), phases=result.phases, **about)
+    else:
+        write(out, Volume(np.concatenate(list(parts.read("labels"))), grey.voxel_size_um, result.phases))
+    write_slabs(_probability_of(out), parts.read("pore"), dtype=np.float32, **about)
     # A name of its own: NAME.json belongs to NAME.raw.
     write_summary(out.with_name(f"{bare_name(out)}-summary.json"), summary)
     _write_report(out.with_name(f"{bare_name(out)}.html"), grey, result, summary)
-    return summary
 
 
-def _domain_facts(result: Segmentation) -> dict[str, Any] | None:
+def _warnings(grey: Any) -> list[str]:
+    axis = slicing_axis(grey)
+    if not axis:
+        return []
+    return [
+        f"the brightness jumps from plane to plane along {'zyx'[axis]} and not along z, the slicing direction: if the "
+        "axes of the file are in another order than (z, y, x), swap them and segment it again"
+    ]
+
+
+def _domain_facts(result: _Result) -> dict[str, Any] | None:
     judgement = result.judgement
     if judgement is None:
         return None
     return {"inside": judgement.inside, "p_value": judgement.p_value, "furthest": list(judgement.furthest)}
 
 
-def _domain_sentence(result: Segmentation) -> str:
+def _domain_sentence(result: _Result) -> str:
     judgement = result.judgement
     if judgement is None:
         return "Whether the images are like those of the training is not known."
@@ -95,7 +291,7 @@ def _domain_sentence(result: Segmentation) -> str:
     )
 
 
-def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[str, Any]) -> None:
+def _write_report(path: Path, grey: Any, result: _Result, summary: dict[str, Any]) -> None:
     low, high = result.porosity_interval
     text = (
         f"Porosity {result.porosity:.2%}; interval {low:.2%} to {high:.2%}. The interval covers the truth in at least "
@@ -107,11 +303,11 @@ def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[
     sections = [
         Section(
             "Result",
-            [text, _domain_sentence(result), unsure],
+            [text, _domain_sentence(result), unsure, *(f"Warning: {line}." for line in summary["warnings"])],
             tables=[Table("Volume fractions.", ["phase", "fraction"], rows)],
         ),
-        Section("Slices", [], [_slices(grey.array, result)]),
-        Section("Slice by slice", [], [_profile(grey, result)]),
+        Section("Slices", [], [_slices(grey, result)]),
+        Section("Slice by slice", [], [_profile(result)]),
     ]
     facts = {
         "File": Path(summary["file"]).name,
@@ -122,22 +318,24 @@ def _write_report(path: Path, grey: Volume, result: Segmentation, summary: dict[
     write_report(path, f"Segmentation of {Path(summary['file']).name}", sections, facts=facts)
 
 
-def _slices(grey: np.ndarray, result: Segmentation) -> Figure:
-    low, high = np.percentile(grey, [0.5, 99.5])
+def _slices(grey: Any, result: _Result) -> Figure:
+    shown = {z: grey[z] for z in sorted(result.gathered.shown)}
+    low, high = np.percentile(np.stack(list(shown.values())), [0.5, 99.5])
     pictures = []
-    for z in sorted({len(grey) // 6, len(grey) // 2, 5 * len(grey) // 6}):
-        confidence = result.probability[:, z].max(axis=0)
+    for z, seen in shown.items():
+        labels, confidence = result.gathered.shown[z]
         pictures += [
-            picture(grey[z], f"slice {z}", limits=(low, high)),
-            picture(label_image(result.labels[z]), "labels"),
+            picture(seen, f"slice {z}", limits=(low, high)),
+            picture(label_image(labels), "labels"),
             picture(confidence, "confidence", limits=(1 / len(result.phases), 1), colours="magma"),
         ]
     caption = "Grey values; labels, pore dark; probability of the chosen label: where it is dark, do not trust it."
     return Figure(pictures, caption, 3)
 
 
-def _profile(grey: Volume, result: Segmentation) -> Figure:
-    porosity = (result.labels == 0).mean(axis=(1, 2))
+def _profile(result: _Result) -> Figure:
+    counts = result.gathered.counts
+    porosity = counts[:, 0] / counts.sum(axis=1)
     return curves(
         {"porosity": (np.arange(len(porosity)), porosity)},
         x_label="slice",

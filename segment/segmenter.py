@@ -1,7 +1,9 @@
 """The two-stage segmenter: a network on slices or blocks, and a second one that refines what it says."""
 
 import contextlib
+import copy
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -9,24 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from tqdm import tqdm
 
 from launch import replace_when_complete
+from segment.inference import Answering, Precision, check_precision, choose_device
 from segment.networks import Network, load_network
 from segment.preprocessing import Levels, Preprocessing
 from segment.thresholds import check_grey
-from segment.tiling import predict_slabs, predict_tiled
+from segment.tiling import fitted_tile, layers_of_tiles, planes_read, predict_slabs, predict_tiled
 from segment.trust import Domain, Judgement, apply_temperature, image_statistics
 from volume import from_one_hot
 
 __all__ = ["Segmentation", "Segmenter", "load", "shipped_models"]
 
-SLICE_TILE, SLICE_OVERLAP = 256, 32
-BLOCK_TILE, BLOCK_OVERLAP = 64, 16
+# Of slices of 512 pixels and blocks of 160 voxels in the slice a network's working memory is a few hundred MB; along z
+# a layer of blocks is held over the whole slice, so that they are thinner there.
+SLICE_TILE, SLICE_OVERLAP = 512, 64
+BLOCK_TILE, BLOCK_OVERLAP = (64, 160, 160), 16
 # Slices that are read at once.
 SLAB = 16
+# Feature maps of full resolution that a U-Net holds at once, in units of its first level's channels, and these where a
+# network does not tell.
+HELD_MAPS, USUAL_WIDTH = 8, 32
 COVERAGE = 0.9
 DESCRIPTION = "segmenter.json"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -77,24 +84,51 @@ class Segmenter:
         Name of each label.
     porosity_errors : tuple of float
         Predicted minus true porosity on volumes that training never saw; the interval rests on them.
-    set_aside : int or None
-        How many volumes at the end of its corpus the training left out, if known.
+    set_aside : int, (int, int) or None
+        How many volumes at the end of each corpus the training left out, or the fold (k, n), if known.
     preprocessing : Preprocessing
         What both networks see of the grey values.
     temperature : float
         Logits are divided by it, so that a probability of 0.8 is right in 80 % of such voxels.
     domain : Domain or None
         What the pictures of the training look like.
+    precision : {"float32", "bfloat16"}
+        In which the networks compute. ``bfloat16`` is two to four times as fast on processors that have it, and moves a
+        probability by some thousandths.
     """
 
     first: Network
     refine: Network | None
     phases: tuple[str, ...]
     porosity_errors: tuple[float, ...] = ()
-    set_aside: int | None = None
+    set_aside: int | tuple[int, int] | None = None
     preprocessing: Preprocessing = Preprocessing()
     temperature: float = 1.0
     domain: Domain | None = None
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+
+    def on(self, device: str = "auto", *, precision: Precision | None = None) -> "Segmenter":
+        """Return the segmenter for another device or precision.
+
+        Parameters
+        ----------
+        device : str
+            ``cpu``, ``cuda``, ``cuda:1`` and so on, or ``auto``: the first accelerator if there is one, else the CPU.
+        precision : {"float32", "bfloat16"}, optional
+            By default as it is.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device or precision.
+        """
+        there = choose_device(device)
+        networks: Any = copy.deepcopy((self.first, self.refine))
+        first, refine = (network and network.to(there) for network in networks)
+        return dataclasses.replace(self, first=first, refine=refine, precision=precision or self.precision)
 
     def predict(self, grey: Any) -> Segmentation:
         """Segment a grey volume.
@@ -114,60 +148,126 @@ class Segmenter:
             If the volume is constant, not three-dimensional or holds NaN.
         """
         grey = check_grey(grey)
-        probability = np.concatenate(list(self.slabs(grey)), axis=1)
-        labels = from_one_hot(probability)
+        probability = np.empty((len(self.phases), *grey.shape), np.float32)
+        labels = np.empty(grey.shape, np.uint8)
+        for (first, last), slab in zip(self.layers(grey.shape), self.slabs(grey), strict=True):
+            probability[:, first:last], labels[first:last] = slab, from_one_hot(slab)
         porosity = float(np.mean(labels == 0))
         interval, coverage = porosity_interval(porosity, self.porosity_errors)
-        judgement = self._judge(grey)
-        return Segmentation(labels, probability, porosity, interval, coverage, self.phases, judgement)
+        return Segmentation(labels, probability, porosity, interval, coverage, self.phases, self.judge(grey))
 
-    def _judge(self, grey: np.ndarray) -> Judgement | None:
+    def judge(self, grey: Any) -> Judgement | None:
+        """Say whether a picture is like those of the training; None if that cannot be known.
+
+        Parameters
+        ----------
+        grey : array-like, shape (Z, Y, X)
+            As in `slabs`; a few slices are read.
+        """
         # A picture too small to be judged can be segmented all the same.
         with contextlib.suppress(ValueError):
             return self.domain.judge(image_statistics(grey)) if self.domain else None
         return None
 
-    def slabs(self, grey: Any) -> Iterator[np.ndarray]:
+    def layers(self, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the first plane of each slab of a volume of that shape, and the one after its last."""
+        network = self.refine or self.first
+        if network.dims == 2:
+            return [(first, min(first + SLAB, shape[0])) for first in range(0, shape[0], SLAB)]
+        return layers_of_tiles(_block_tiles(network, shape))
+
+    def slabs(
+        self, grey: Any, *, planes: tuple[int, int] | None = None, levels: Levels | None = None
+    ) -> Iterator[np.ndarray]:
         """Predict from the first slice to the last, holding a layer of tiles at a time.
 
         Parameters
         ----------
         grey : array-like, shape (Z, Y, X)
             As in `predict`; what has ``shape``, ``dtype`` and slices (Zarr, HDF5, a memory map) is not read as a whole.
+        planes : (int, int), optional
+            First plane that is wanted and the one after the last, both ends of `layers`; all by default. A plane's
+            probabilities are the same, to the bit, whichever others are wanted.
+        levels : Levels, optional
+            Of the whole volume, from ``preprocessing.measure``; measured if not given, in a further pass.
 
         Yields
         ------
         ndarray of float32, shape (n_phases, planes, Y, X)
-            Probability of each phase.
+            Probability of each phase, one slab for each of `layers` that is wanted.
 
         Raises
         ------
         ValueError
             As `predict`.
         """
-        for probability in self._uncalibrated_slabs(grey):
-            yield probability if self.temperature == 1 else apply_temperature(probability, self.temperature)
+        levels = levels or self.preprocessing.measure(grey)
+        for probability in self._uncalibrated_slabs(grey, levels, planes or (0, grey.shape[0])):
+            if self.temperature != 1:
+                for k in range(0, probability.shape[1], SLAB):
+                    part = probability[:, k : k + SLAB]
+                    part[...] = apply_temperature(part, self.temperature)
+            yield probability
 
-    def _uncalibrated_slabs(self, grey: Any) -> Iterator[np.ndarray]:
-        levels = self.preprocessing.measure(grey)
-        probabilities = predict_first(self.first, self._seen(grey, levels), shape=grey.shape)
+    def _uncalibrated_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
         if self.refine is None:
-            yield from probabilities
+            slabs = _Forward(self._first_slabs(grey, levels, planes), planes[0])
+            for first, last in self.layers(grey.shape):
+                if planes[0] <= first < planes[1]:
+                    yield slabs(first, last).copy()
             return
-        stack, seen = _Forward(probabilities), _Forward(self._seen(grey, levels))
-        yield from predict_slabs(
-            _Probabilities(self.refine),
-            lambda first, last: stack_channels(stack(first, last), seen(first, last)),
-            size=grey.shape,
-            tile=(BLOCK_TILE,) * 3,
-            overlap=(BLOCK_OVERLAP,) * 3,
-            multiple=self.refine.factor,
-        )
+        tiles = _block_tiles(self.refine, grey.shape)
+        inner = planes_read(tiles, planes)
+        stack = _Forward(self._stacked_slabs(grey, levels, inner), inner[0])
+        yield from predict_slabs(Answering(self.refine, self.precision), stack, **tiles, planes=planes)
 
-    def _seen(self, grey: Any, levels: Levels) -> Iterator[np.ndarray]:
+    def _first_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
+        outer = planes_seen(self.first, grey.shape, planes)
+        seen = self._seen(grey, levels, outer)
+        yield from predict_first(self.first, seen, shape=grey.shape, planes=planes, precision=self.precision)
+
+    def _stacked_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
+        """Yield the input of the refining network."""
+        seen, first = _Forward(self._seen(grey, levels, planes), planes[0]), planes[0]
+        for probability in self._first_slabs(grey, levels, planes):
+            last = first + probability.shape[1]
+            yield stack_channels(probability, seen(first, last))
+            first = last
+
+    def _seen(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
         """Yield what the networks see, ``(1, planes, Y, X)``."""
-        for first in range(0, grey.shape[0], SLAB):
-            yield self.preprocessing.apply(np.asarray(grey[first : first + SLAB]), levels)[None]
+        chunks = getattr(grey, "chunks", None)
+        # Of a chunked array each chunk is unpacked once.
+        step = -(-int(np.max(chunks[0])) // SLAB) * SLAB if chunks else SLAB
+        for first in range(planes[0], planes[1], step):
+            raw = np.asarray(grey[first : min(first + step, planes[1])])
+            for k in range(0, len(raw), SLAB):
+                yield self.preprocessing.apply(raw[k : k + SLAB], levels)[None]
+
+    def memory_bytes(self, shape: Sequence[int]) -> int:
+        """Return about how much memory `slabs` needs for a volume of that shape, beside what the program itself takes.
+
+        Notes
+        -----
+        It does not depend on the depth beyond that of a layer of tiles: what the networks have seen and said of it,
+        its sum of weighted answers, a slab on its way out, and the feature maps of one tile.
+        """
+        depth, plane, n = min(shape[0], SLAB), math.prod(shape[1:]), len(self.phases)
+        deep = [network for network in (self.first, self.refine) if network is not None and network.dims == 3]
+        for network in deep:
+            depth += block_tile(network, shape)[0]
+        held = depth * plane * (4 * n + 2) * 4
+        maps = [_tile_voxels(network, shape) * _width(network) for network in (self.first, self.refine) if network]
+        return held + 4 * HELD_MAPS * max(maps)
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that change whenever a prediction could."""
+        digest = hashlib.sha256(repr((self.phases, self.preprocessing, self.temperature, self.precision)).encode())
+        digest.update(repr((SLICE_TILE, SLICE_OVERLAP, BLOCK_TILE, BLOCK_OVERLAP)).encode())
+        for network in (self.first, self.refine):
+            for name, values in network.state_dict().items() if network else ():
+                digest.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def save(self, folder: str | Path) -> None:
         """Write the networks and the calibration to `folder`, all or nothing."""
@@ -238,7 +338,14 @@ def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:
     return np.concatenate([probability, grey]).astype(np.float32, copy=False)
 
 
-def predict_first(network: Network, seen: Iterator[np.ndarray], *, shape: Sequence[int]) -> Iterator[np.ndarray]:
+def predict_first(
+    network: Network,
+    seen: Iterator[np.ndarray],
+    *,
+    shape: Sequence[int],
+    planes: tuple[int, int] | None = None,
+    precision: Precision = "float32",
+) -> Iterator[np.ndarray]:
     """Yield the phases' probabilities ``(n, planes, Y, X)`` by a network on slices or on blocks.
 
     Parameters
@@ -246,49 +353,95 @@ def predict_first(network: Network, seen: Iterator[np.ndarray], *, shape: Sequen
     network : Network
         2-D or 3-D.
     seen : iterator of ndarray
-        What the network sees, ``(1, planes, Y, X)`` from the first plane to the last.
+        What the network sees, ``(1, planes, Y, X)``, of all planes of `planes_seen`.
     shape : sequence of int
-        ``(Z, Y, X)``.
+        ``(Z, Y, X)`` of the whole volume.
+    planes : (int, int), optional
+        First plane that is wanted and the one after the last; all by default.
+    precision : {"float32", "bfloat16"}
+        Of the network.
     """
-    read = _Forward(seen)
+    wanted = planes or (0, shape[0])
+    answering, read = Answering(network, precision), _Forward(seen, planes_seen(network, shape, wanted)[0])
     if network.dims == 3:
-        yield from predict_slabs(
-            _Probabilities(network),
-            read,
-            size=shape,
-            tile=(BLOCK_TILE,) * 3,
-            overlap=(BLOCK_OVERLAP,) * 3,
-            multiple=network.factor,
-        )
+        yield from predict_slabs(answering, read, **_block_tiles(network, shape), planes=wanted)
         return
     reach = network.config["in_channels"] // 2
-    for z in tqdm(range(shape[0]), desc="slices", disable=None):
+    tile = slice_tile(network, shape)
+    overlap = [min(SLICE_OVERLAP, side - 1) for side in tile]
+    for z in tqdm(range(*wanted), desc="slices", disable=None):
         first, last = max(0, z - reach), min(shape[0], z + reach + 1)
         # The outermost slices are repeated beyond the ends of the stack.
         places = np.clip(np.arange(z - reach, z + reach + 1), 0, shape[0] - 1) - first
-        yield predict_tiled(
-            _Probabilities(network),
-            read(first, last)[0, places],
-            tile=(SLICE_TILE,) * 2,
-            overlap=(SLICE_OVERLAP,) * 2,
-            multiple=network.factor,
-        )[:, None]
+        image = read(first, last)[0, places]
+        yield predict_tiled(answering, image, tile=tile, overlap=overlap, multiple=network.factor)[:, None]
+
+
+def planes_seen(network: Network, shape: Sequence[int], planes: tuple[int, int]) -> tuple[int, int]:
+    """Return which planes a first stage must see to answer for `planes`: the first and the one after the last."""
+    if network.dims == 3:
+        return planes_read(_block_tiles(network, shape), planes)
+    reach = network.config["in_channels"] // 2
+    return max(0, planes[0] - reach), min(shape[0], planes[1] + reach)
+
+
+def slice_tile(network: Network, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the sides (y, x) of the tiles of a slice."""
+    return tuple(fitted_tile(n, SLICE_TILE, SLICE_OVERLAP, network.factor) for n in shape[1:])
+
+
+def block_tile(network: Network, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the sides (z, y, x) of the blocks of a volume."""
+    return tuple(fitted_tile(n, most, BLOCK_OVERLAP, network.factor) for n, most in zip(shape, BLOCK_TILE, strict=True))
+
+
+def _block_tiles(network: Network, shape: Sequence[int]) -> dict[str, Any]:
+    tile = block_tile(network, shape)
+    overlap = [min(BLOCK_OVERLAP, side - 1) for side in tile]
+    return {"size": shape, "tile": tile, "overlap": overlap, "multiple": network.factor}
+
+
+def _tile_voxels(network: Network, shape: Sequence[int]) -> int:
+    tile = slice_tile(network, shape) if network.dims == 2 else block_tile(network, shape)
+    return math.prod(side + network.factor for side in tile)
+
+
+def _width(network: Network) -> int:
+    return int(network.config.get("width", USUAL_WIDTH))
 
 
 class _Forward:
-    """Planes of slabs that come one after the other, held only as long as they may be asked for again."""
+    """Planes of slabs that come one after the other, held only as long as they may be asked for again.
 
-    def __init__(self, slabs: Iterator[np.ndarray]) -> None:
-        self.slabs, self.held, self.start = slabs, next(slabs), 0
+    What a call returns is overwritten by the next one.
+    """
+
+    def __init__(self, slabs: Iterator[np.ndarray], start: int) -> None:
+        self.slabs, self.first, self.end = slabs, start, start
+        self.rest: np.ndarray | None = None
+        self.buffer = np.empty((0, 0))
 
     def __call__(self, first: int, last: int) -> np.ndarray:
         """Return planes ``first`` to ``last`` along axis 1; neither may fall."""
-        self.held, self.start = self.held[:, first - self.start :], first
-        parts = [self.held]
-        while sum(part.shape[1] for part in parts) < last - first:
-            parts.append(next(self.slabs))
-        self.held = np.concatenate(parts, axis=1) if len(parts) > 1 else self.held
-        return self.held[:, : last - first]
+        kept = self.end - first
+        old, dropped = self.buffer, first - self.first
+        if self.buffer.shape[1] < last - first:
+            like = self._next()
+            self.buffer = np.empty((like.shape[0], last - first, *like.shape[2:]), like.dtype)
+        for k in range(kept):
+            self.buffer[:, k] = old[:, k + dropped]
+        self.first = first
+        while self.end < last:
+            part = self._next()
+            taken, place = min(part.shape[1], last - self.end), self.end - first
+            self.buffer[:, place : place + taken] = part[:, :taken]
+            self.rest = part[:, taken:] if taken < part.shape[1] else None
+            self.end += taken
+        return self.buffer[:, : last - first]
+
+    def _next(self) -> np.ndarray:
+        self.rest = next(self.slabs) if self.rest is None else self.rest
+        return self.rest
 
 
 def porosity_interval(porosity: float, errors: Sequence[float]) -> tuple[tuple[float, float], float]:
@@ -317,16 +470,3 @@ def porosity_interval(porosity: float, errors: Sequence[float]) -> tuple[tuple[f
     rank = min(count, math.ceil(COVERAGE * (count + 1)))
     reach = float(np.sort(np.abs(errors))[rank - 1])
     return (max(0.0, porosity - reach), min(1.0, porosity + reach)), rank / (count + 1)
-
-
-class _Probabilities:
-    """A network as a function from array ``(C, …)`` to probabilities ``(n, …)``."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network.eval()
-        self.device = next(network.parameters()).device
-
-    @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        logits = self.network(torch.from_numpy(image)[None].to(self.device))
-        return logits[0].float().softmax(dim=0).cpu().numpy()

@@ -2,7 +2,7 @@
 
 from volume.corpus import Corpus, Sample
 from volume.errors import MissingVolumeError, VolumeFileError
-from volume.files import accepted_suffixes, read, write, write_slabs
+from volume.files import accepted_suffixes, open_lazily, read, write, write_slabs
 from volume.formats.registry import choose_for_writing
 from volume.labels import check_labels, from_one_hot, one_hot
 from volume.model import Volume
@@ -18,6 +18,7 @@ __all__ = [
     "choose_for_writing",
     "from_one_hot",
     "one_hot",
+    "open_lazily",
     "read",
     "write",
     "write_slabs",

@@ -1,5 +1,6 @@
 """Reading and writing volumes: the format follows from the name, every fault becomes one sentence."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from volume.errors import MissingVolumeError, VolumeFileError, in_one_sentence
-from volume.formats import ome_zarr
-from volume.formats.registry import accepted_suffixes, choose_for_reading, choose_for_writing
+from volume.formats.registry import Format, accepted_suffixes, choose_for_reading, choose_for_writing
+from volume.lazy import LazyVolume, to_native
 from volume.model import Volume
 from volume.note import to_note
 
-__all__ = ["accepted_suffixes", "read", "write", "write_slabs"]
+__all__ = ["accepted_suffixes", "open_lazily", "read", "write", "write_slabs"]
 
 
 def read(path: str | Path, *, voxel_size_um: Any = None) -> Volume:
@@ -43,17 +44,66 @@ def read(path: str | Path, *, voxel_size_um: Any = None) -> Volume:
         `voxel_size_um` is not three positive numbers.
     """
     path = Path(path)
+    file_format = _format_of(path)
+    with in_one_sentence(path, file_format.NAME):
+        found = file_format.read(path)
+        array = to_native(found.array)
+        found = Volume(array, found.voxel_size_um, found.phases)
+    _refuse_not_finite(array, f"'{path}'")
+    return found if voxel_size_um is None else Volume(array, voxel_size_um, found.phases)
+
+
+@contextlib.contextmanager
+def open_lazily(path: str | Path, *, voxel_size_um: Any = None) -> Iterator[LazyVolume]:
+    """Open a volume that may be larger than memory: ``with open_lazily(path) as volume: volume[10:20]``.
+
+    Parameters
+    ----------
+    path : path-like
+        As for `read`. NRRD, MetaImage and single pictures, tiled TIFF, and arrays whose axes are not in the order
+        z, y, x are read as a whole.
+    voxel_size_um : sequence of three numbers, optional
+        As for `read`.
+
+    Yields
+    ------
+    LazyVolume
+        Of the same shape, type and values as `read` gives.
+
+    Raises
+    ------
+    VolumeFileError
+        As `read`; what can be known from the voxels alone is refused when they are read.
+    ValueError
+        `voxel_size_um` is not three positive numbers.
+    """
+    path = Path(path)
+    file_format = _format_of(path)
+    with contextlib.ExitStack() as stack:
+        opening = getattr(file_format, "open_lazily", None)
+        if opening is None:
+            whole = read(path)
+            planes, size, phases = whole.array, whole.voxel_size_um, whole.phases
+        else:
+            with in_one_sentence(path, file_format.NAME):
+                planes, size, phases = stack.enter_context(opening(path))
+        _refuse_no_numbers(planes, path)
+        yield LazyVolume(planes, path, kind=file_format.NAME, voxel_size_um=voxel_size_um or size, phases=phases)
+
+
+def _format_of(path: Path) -> Format:
     if not path.exists():
         raise MissingVolumeError(f"'{path}' does not exist; give the path of a volume's file or folder")
     file_format = choose_for_reading(path)
     if path.is_file() and path.stat().st_size == 0:
         raise VolumeFileError(f"'{path}' is empty (0 bytes); it was probably not written to the end")
-    with in_one_sentence(path, file_format.NAME):
-        found = file_format.read(path)
-        array = _to_native(found.array)
-        found = Volume(array, found.voxel_size_um, found.phases)
-    _refuse_not_finite(array, f"'{path}'")
-    return found if voxel_size_um is None else Volume(array, voxel_size_um, found.phases)
+    return file_format
+
+
+def _refuse_no_numbers(planes: Any, path: Path) -> None:
+    """Refuse what is no volume, in the words of `Volume`, without reading it."""
+    with in_one_sentence(path, choose_for_reading(path).NAME):
+        Volume(np.broadcast_to(np.zeros((), planes.dtype), tuple(planes.shape)))
 
 
 def write(path: str | Path, volume: Any) -> None:
@@ -78,7 +128,7 @@ def write(path: str | Path, volume: Any) -> None:
     file_format = choose_for_writing(path)
     if not isinstance(volume, Volume):
         volume = Volume(volume, getattr(volume, "voxel_size_um", None), getattr(volume, "phases", None))
-    volume = Volume(_to_native(volume.array), volume.voxel_size_um, volume.phases)
+    volume = Volume(to_native(volume.array), volume.voxel_size_um, volume.phases)
     if volume.array.dtype.name not in file_format.DTYPES:
         raise VolumeFileError(
             f"'{path}': {file_format.NAME} cannot hold {volume.array.dtype.name}; it accepts "
@@ -100,15 +150,15 @@ def write_slabs(
     voxel_size_um: Any = None,
     phases: Any = None,
 ) -> None:
-    """Write a volume that is larger than memory, as OME-Zarr; the folder is either complete or absent.
+    """Write a volume that is larger than memory, as OME-Zarr or TIFF; it is either complete or absent.
 
     Parameters
     ----------
     path : path-like
-        Ends in ``.zarr``. What was there before is replaced at the very end.
+        Ends in ``.zarr``, ``.tif``, ``.ome.tif`` or ``.btf``. What was there before is replaced at the very end.
     slabs : iterable of array_like
         ``(planes, Y, X)`` of any number of planes, from the first plane to the last, of the type `dtype`. No more than
-        128 planes and one slab are held at a time.
+        128 planes (of Zarr) and one slab are held at a time.
     shape : three ints
         ``(Z, Y, X)`` of the whole.
     dtype : dtype
@@ -125,17 +175,18 @@ def write_slabs(
         not finite, a place that cannot be written to.
     """
     path = Path(path)
-    if choose_for_writing(path) is not ome_zarr:
-        raise VolumeFileError(f"'{path}' cannot be written slab by slab; give a name that ends in .zarr")
+    file_format: Any = choose_for_writing(path)
+    if not hasattr(file_format, "write_slabs"):
+        raise VolumeFileError(f"'{path}' cannot be written slab by slab; give a name that ends in .zarr or .tif")
     whole = _whole_shape(shape)
     kind = np.dtype(np.uint8 if np.dtype(dtype) == np.bool_ else dtype).newbyteorder("=")
-    if kind.name not in ome_zarr.DTYPES:
-        raise VolumeFileError(f"'{path}': {ome_zarr.NAME} cannot hold {kind.name}; convert the slabs")
+    if kind.name not in file_format.DTYPES:
+        raise VolumeFileError(f"'{path}': {file_format.NAME} cannot hold {kind.name}; convert the slabs")
     # A volume of one voxel checks what is said of all of them.
     about = Volume(np.zeros((1, 1, 1), kind), voxel_size_um, phases)
     try:
         checked = _checked_slabs(slabs, path, whole=whole, like=about)
-        ome_zarr.write_slabs(path, checked, shape=whole, dtype=kind, note=to_note(about))
+        file_format.write_slabs(path, checked, shape=whole, dtype=kind, note=to_note(about))
     except OSError as error:
         raise VolumeFileError(f"cannot write '{path}' ({error.strerror or error}); choose another place") from error
 
@@ -152,7 +203,7 @@ def _checked_slabs(
 ) -> Iterator[np.ndarray]:
     done = 0
     for slab in slabs:
-        native = _to_native(np.asarray(slab))
+        native = to_native(np.asarray(slab))
         if native.ndim != 3 or native.shape[1:] != whole[1:] or done + len(native) > whole[0]:
             raise VolumeFileError(
                 f"'{path}': a slab of shape {native.shape} came at plane {done}; it does not fit into {whole}"
@@ -169,13 +220,6 @@ def _checked_slabs(
         yield native
     if done != whole[0]:
         raise VolumeFileError(f"'{path}': the slabs hold {done} planes of {whole[0]}; nothing was written")
-
-
-def _to_native(array: np.ndarray) -> np.ndarray:
-    """Booleans as ``uint8``, the machine's byte order, C order: what every format and every kernel takes."""
-    if array.dtype == bool:
-        array = array.view(np.uint8) if array.flags.c_contiguous else array.astype(np.uint8)
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
 
 def _refuse_not_finite(array: np.ndarray, where: str) -> None:

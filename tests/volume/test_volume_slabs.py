@@ -79,7 +79,7 @@ def test_memory_does_not_grow_with_the_number_of_slabs(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "v.tif"}, "cannot be written slab by slab"),
+        ({"name": "v.nrrd"}, "cannot be written slab by slab"),
         ({"shape": (9, 4)}, "three whole lengths"),
         ({"shape": (10, 4, 5)}, "9 planes of 10"),
         ({"shape": (8, 4, 5)}, "does not fit into"),

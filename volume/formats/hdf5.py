@@ -1,6 +1,8 @@
 """HDF5: one dataset, with ``element_size_um`` (z, y, x) as an attribute, as other image programs write it."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ from launch import replace_when_complete
 from volume.axes import to_zyx
 from volume.errors import VolumeFileError
 from volume.formats.npy import DTYPES
+from volume.lazy import as_zyx
 from volume.model import Volume
-from volume.note import from_note_text
+from volume.note import Note, from_note_text
 from volume.voxel_size import check_voxel_size
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "read", "write"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "open_lazily", "read", "write"]
 
 NAME = "HDF5"
 SUFFIXES = (".h5", ".hdf5")
@@ -31,10 +34,27 @@ def read(path: Path) -> Volume:
 
     with h5py.File(path, "r") as file:
         dataset = _choose(file, path)
-        array = to_zyx(np.asarray(dataset[...]), _axes(dataset), f"'{path}' (dataset '{dataset.name}')")
-        size = next((dataset.attrs[key] for key in SIZE_ATTRIBUTES if key in dataset.attrs), None)
-        _, phases = from_note_text(dataset.attrs.get(NOTE_KEY))
-    return Volume(array, check_voxel_size(size), phases)
+        return Volume(_whole(dataset, path), *_note(dataset))
+
+
+@contextlib.contextmanager
+def open_lazily(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Give the dataset, unread unless its axes are in another order, the voxel size and the phases."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        dataset = _choose(file, path)
+        lazy = as_zyx(dataset, _axes(dataset), f"'{path}' (dataset '{dataset.name}')")
+        yield _whole(dataset, path) if lazy is None else lazy, *_note(dataset)
+
+
+def _whole(dataset: Any, path: Path) -> np.ndarray:
+    return to_zyx(np.asarray(dataset[...]), _axes(dataset), f"'{path}' (dataset '{dataset.name}')")
+
+
+def _note(dataset: Any) -> Note:
+    size = next((dataset.attrs[key] for key in SIZE_ATTRIBUTES if key in dataset.attrs), None)
+    return check_voxel_size(size), from_note_text(dataset.attrs.get(NOTE_KEY))[1]
 
 
 def write(path: Path, volume: Volume) -> None:

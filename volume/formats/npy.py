@@ -1,6 +1,9 @@
 """NumPy's ``.npy``; voxel size and phases, for which it has no room, go into ``name.json`` beside it."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,7 +13,7 @@ from volume.errors import VolumeFileError
 from volume.model import Volume
 from volume.note import from_note, read_sidecar, sidecar_path, to_note, write_sidecar
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "read", "write"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "open_lazily", "read", "write"]
 
 NAME = "NumPy file"
 SUFFIXES = (".npy",)
@@ -22,7 +25,18 @@ IS_FOLDER = False
 
 def read(path: Path) -> Volume:
     """Read the array, and the note beside it if there is one."""
-    array = to_zyx(np.load(path, allow_pickle=False), None, f"'{path}'")
+    array, size, phases = _load(path, None)
+    return Volume(array, size, phases)
+
+
+@contextlib.contextmanager
+def open_lazily(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Map the array into memory; give it, the voxel size and the phases."""
+    yield _load(path, "r")
+
+
+def _load(path: Path, mode: Literal["r"] | None) -> tuple[Any, Any, Any]:
+    array = to_zyx(np.load(path, allow_pickle=False, mmap_mode=mode), None, f"'{path}'")
     sidecar = sidecar_path(path)
     note = read_sidecar(sidecar) or {}
     if tuple(note.get("shape") or array.shape) != array.shape:
@@ -30,7 +44,7 @@ def read(path: Path) -> Volume:
             f"'{sidecar}' describes a volume of shape {tuple(note['shape'])}, but '{path}' has shape "
             f"{array.shape}; remove or mend it"
         )
-    return Volume(array, *from_note(note))
+    return array, *from_note(note)
 
 
 def write(path: Path, volume: Volume) -> None:

@@ -11,11 +11,12 @@ from launch import replace_when_complete
 from volume.axes import to_zyx
 from volume.errors import VolumeFileError
 from volume.formats.npy import DTYPES
+from volume.lazy import as_zyx
 from volume.model import Volume
 from volume.note import from_note, to_note
 from volume.voxel_size import from_header, micrometres_per
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "owns", "read", "write", "write_slabs"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "open_lazily", "owns", "read", "write", "write_slabs"]
 
 NAME = "OME-Zarr"
 SUFFIXES = (".zarr",)
@@ -28,19 +29,33 @@ NOTE_KEY = "poreforge"
 
 def read(path: Path) -> Volume:
     """Read level 0 of the first multiscale image, or a bare array."""
+    array, axes, size, phases = _find_array(path)
+    return Volume(to_zyx(np.asarray(array[...]), axes, f"'{path}'"), size, phases)
+
+
+@contextlib.contextmanager
+def open_lazily(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Give the array, unread unless its axes are in another order, the voxel size and the phases."""
+    array, axes, size, phases = _find_array(path)
+    lazy = as_zyx(array, axes, f"'{path}'")
+    yield to_zyx(np.asarray(array[...]), axes, f"'{path}'") if lazy is None else lazy, size, phases
+
+
+def _find_array(path: Path) -> tuple[Any, str | None, Any, Any]:
+    """Return the array on disk, one letter for each axis if they are named, the voxel size and the phases."""
     import zarr
 
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
-        return Volume(to_zyx(np.asarray(node[...]), None, f"'{path}'"), *from_note(_attributes(node).get(NOTE_KEY)))
+        return node, None, *from_note(_attributes(node).get(NOTE_KEY))
     node, attributes, image = _find_image(node, path)
     level = image["datasets"][0]
-    array = np.asarray(node[level["path"]][...])
+    array: Any = node[level["path"]]
     axes, units = _axes(image, array.ndim)
     header = _scale(image, level, array.ndim) * units
     sizes = [dict(zip(axes, header, strict=True)).get(name) for name in "ZYX"]
     exact, phases = from_note(attributes.get(NOTE_KEY))
-    return Volume(to_zyx(array, axes, f"'{path}'"), from_header(sizes, exact), phases)
+    return array, axes, from_header(sizes, exact), phases
 
 
 def write(path: Path, volume: Volume) -> None:

@@ -1,6 +1,8 @@
 """Bare voxels in ``name.raw``, described by ``name.json``: shape, dtype, byte order, voxel size, phases."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ from volume.formats.npy import DTYPES
 from volume.model import Volume
 from volume.note import from_note, read_sidecar, sidecar_path, to_note, write_sidecar
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "read", "write"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "open_lazily", "read", "write"]
 
 NAME = "raw file"
 SUFFIXES = (".raw",)
@@ -23,6 +25,18 @@ BYTE_ORDERS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 
 def read(path: Path) -> Volume:
     """Read the voxels as the JSON file says; without it they mean nothing."""
+    shape, dtype, size, phases = _description(path)
+    return Volume(np.fromfile(path, dtype=dtype).reshape(shape), size, phases)
+
+
+@contextlib.contextmanager
+def open_lazily(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Map the voxels into memory; give them, the voxel size and the phases."""
+    shape, dtype, size, phases = _description(path)
+    yield np.memmap(path, dtype=dtype, mode="r", shape=shape), size, phases
+
+
+def _description(path: Path) -> tuple[tuple[int, int, int], np.dtype, Any, Any]:
     sidecar = sidecar_path(path)
     note = read_sidecar(sidecar)
     if note is None:
@@ -37,7 +51,7 @@ def read(path: Path) -> Volume:
             f"'{path}' has {found} bytes, but shape {shape} of {dtype.name} in '{sidecar.name}' takes {expected}; "
             f"the file is truncated or the description wrong"
         )
-    return Volume(np.fromfile(path, dtype=dtype).reshape(shape), *from_note(note))
+    return shape, dtype, *from_note(note)
 
 
 def write(path: Path, volume: Volume) -> None:

@@ -1,8 +1,11 @@
 """A folder with one image per slice, in natural order: ``slice2`` comes before ``slice10``."""
 
+import contextlib
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +13,11 @@ from launch import replace_when_complete
 from volume.errors import VolumeFileError, in_one_sentence
 from volume.formats import picture, tiff
 from volume.formats.npy import DTYPES
+from volume.lazy import Pages
 from volume.model import Volume
 from volume.note import from_note, read_sidecar, to_note, write_sidecar
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "owns", "read", "write"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "open_lazily", "owns", "read", "write"]
 
 NAME = "folder of slices"
 SUFFIXES = ()  # a name without a suffix
@@ -34,6 +38,21 @@ def read(path: Path) -> Volume:
         _refuse_difference(files[0], first, file, image)
         array[z] = image
     return Volume(array, *from_note(read_sidecar(path / SIDECAR)))
+
+
+@contextlib.contextmanager
+def open_lazily(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Give the slices, of which only the first is read yet, the voxel size and the phases."""
+    files = _slice_files(path)
+    first = _read_slice(files[0])
+    load = functools.partial(_read_like, files[0], first)
+    yield Pages(files, load, shape=first.shape, dtype=first.dtype), *from_note(read_sidecar(path / SIDECAR))
+
+
+def _read_like(first_file: Path, first: np.ndarray, file: Path) -> np.ndarray:
+    image = _read_slice(file)
+    _refuse_difference(first_file, first, file, image)
+    return image
 
 
 def write(path: Path, volume: Volume) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,11 +19,12 @@ from volume.axes import to_zyx
 from volume.errors import VolumeFileError
 from volume.formats.npy import DTYPES
 from volume.formats.ome_xml import from_ome_xml
+from volume.lazy import Pages
 from volume.model import Volume
 from volume.note import Note, from_note, from_note_text, note_text, to_note
 from volume.voxel_size import from_header, micrometres_per
 
-__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "read", "write"]
+__all__ = ["DTYPES", "IS_FOLDER", "NAME", "SUFFIXES", "open_lazily", "read", "write", "write_slabs"]
 
 NAME = "TIFF"
 SUFFIXES = (".tif", ".tiff", ".btf")
@@ -46,6 +47,34 @@ def read(path: Path) -> Volume:
     return Volume(array, size, phases)
 
 
+@contextlib.contextmanager
+def open_lazily(path: Path) -> Iterator[tuple[Any, Any, Any]]:
+    """Give the image, mapped or page by page where that can be done, the voxel size and the phases."""
+    with _open(path) as file:
+        size, phases = _note(file)
+        pages = _lazy_pages(file, path)
+        if isinstance(pages, Pages):
+            yield pages, size, phases
+            return
+    yield pages, size, phases
+
+
+def _lazy_pages(file: Any, path: Path) -> Any:
+    """Return one uncompressed image as a map, compressed pages of slices one by one, and all else read as a whole."""
+    images = [series for series in file.series if not series.keyframe.is_reduced]
+    _refuse_colour(file, path)
+    (first, *others), offset = images, images[0].dataoffset
+    if not others and offset is not None and first.keyframe.bitspersample % 8 == 0 and not first.keyframe.is_tiled:
+        mapped = np.memmap(path, f"{file.byteorder}{first.dtype.char}", "r", offset, tuple(first.shape))
+        return to_zyx(mapped, first.axes, f"'{path}'")
+    axes = first.axes.translate(dict.fromkeys(map(ord, "IQ"), "Z"))
+    sources = list(first.pages)
+    by_slice = not others and axes == "ZYX" and len(sources) == first.shape[0] and None not in sources
+    if not by_slice or sources[0].shape != tuple(first.shape[1:]):
+        return _read_image(file, path)
+    return Pages(sources, lambda page: page.asarray(), shape=first.shape[1:], dtype=first.dtype)
+
+
 def write(path: Path, volume: Volume) -> None:
     """Write uncompressed pages, so that the file can be mapped into memory and opens everywhere."""
     import tifffile
@@ -53,6 +82,36 @@ def write(path: Path, volume: Volume) -> None:
     options = _imagej_options(volume) if _fits_imagej(path, volume) else _plain_options(path, volume)
     with replace_when_complete(path) as temporary:
         tifffile.imwrite(temporary, volume.array, photometric="minisblack", **options)
+
+
+def write_slabs(
+    path: Path,
+    slabs: Iterable[np.ndarray],
+    *,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    note: Mapping[str, Any],
+) -> None:
+    """Write the same from slabs ``(planes, Y, X)`` of any thickness, one at a time."""
+    import tifffile
+
+    about = unwritten(shape, dtype, note)
+    options = _imagej_options(about) if _fits_imagej(path, about) else _plain_options(path, about)
+    planes = (plane for slab in slabs for plane in slab)
+    with replace_when_complete(path) as temporary:
+        tifffile.imwrite(temporary, planes, shape=shape, dtype=dtype, photometric="minisblack", **options)
+        refuse_rest(planes)
+
+
+def unwritten(shape: tuple[int, int, int], dtype: np.dtype[Any], note: Mapping[str, Any]) -> Volume:
+    """Return a volume of that shape and type that takes no memory, with the note's voxel size and phases."""
+    return Volume(np.broadcast_to(np.zeros((), dtype), shape), *from_note(note))
+
+
+def refuse_rest(planes: Iterator[np.ndarray]) -> None:
+    """Ask for the plane after the last, so that who counts the planes can refuse them before the file has its name."""
+    for _ in planes:
+        raise VolumeFileError("there are more planes than the shape says")
 
 
 def _fits_imagej(path: Path, volume: Volume) -> bool:
