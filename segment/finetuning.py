@@ -383,9 +383,12 @@ def _taught(grey: np.ndarray, strokes: np.ndarray, *, flat: bool, rng: np.random
     planes = _few_planes(strokes, rng) if flat else np.arange(len(strokes))
     if not flat and grey.size > MOST_TAUGHT:
         return taught
+    threads = torch.get_num_threads()
     # One stack, for the forest scales grey values by the stack that it is given.
     forest = PixelForest.fit(grey[planes], strokes[planes], settings=FeatureSettings(dims=2 if flat else 3), rng=rng)
     share = forest.probability(grey[planes])
+    # Numba sets torch's threads too, and their number decides the last bit of what is learnt.
+    torch.set_num_threads(threads)
     taught[planes] = np.where(share.max(axis=0) > SURE, share.argmax(axis=0), IGNORED)
     return taught
 
