@@ -141,7 +141,8 @@ def load_network(folder: str | Path) -> Network:
         if kind not in classes:
             raise ValueError(f"its class is {kind!r}, not one of {', '.join(classes)}")
         # Otherwise what the file lacks would silently be left at random.
-        network, found = classes[kind].from_pretrained(folder, output_loading_info=True)
+        # Saving memory patches torch for all threads, and a network at work in another one answers wrongly.
+        network, found = classes[kind].from_pretrained(folder, output_loading_info=True, low_cpu_mem_usage=False)
         astray = [*found["missing_keys"], *found["unexpected_keys"], *found["mismatched_keys"]]
         if astray:
             raise ValueError(f"{len(astray)} of its weights are missing or do not fit, {astray[0]} for one")

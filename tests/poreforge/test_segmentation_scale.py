@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -302,3 +303,11 @@ def test_stack_in_another_order_of_axes_is_warned_of_and_segmented_all_the_same(
     (line,) = segment_file(tmp_path / "wrong.npy", tmp_path / "wrong.tif", model=str(tiny_model))["warnings"]
     assert line.startswith("the brightness jumps from plane to plane along x and not along z")
     assert line in (tmp_path / "wrong.html").read_text(encoding="utf-8")
+
+
+def test_models_that_load_while_others_work_answer_alike(stack, tiny_model, one_thread):
+    grey = volume.read(stack).array
+    expected = segment.load(tiny_model).predict(grey).probability
+    with ThreadPoolExecutor(2) as threads:
+        for found in threads.map(lambda _: segment.load(tiny_model).predict(grey).probability, range(8)):
+            np.testing.assert_allclose(found, expected, atol=1e-5)

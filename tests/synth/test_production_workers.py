@@ -154,7 +154,7 @@ def test_interrupt_that_compiled_code_swallows_comes_again(capsys):
         time.sleep(DEADLINE_S)
 
     hook, handler = sys.unraisablehook, signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as stop, cli._stopping_politely("the same command goes on"):
+    with pytest.raises(SystemExit) as stop, cli._stopping_politely("poreforge corpus", "the same command goes on"):
         work_on()
     assert stop.value.code == 130
     assert capsys.readouterr().err == "poreforge corpus: interrupted; the same command goes on\n"
