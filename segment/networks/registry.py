@@ -147,8 +147,9 @@ def load_network(folder: str | Path) -> Network:
         if astray:
             raise ValueError(f"{len(astray)} of its weights are missing or do not fit, {astray[0]} for one")
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        # The libraries go on with advice on their own options.
-        reason = str(error).partition(". ")[0]
+        # The libraries go on with every other fault, and with advice on their own options.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines[1].rstrip(".") if len(lines) > 1 else str(error)).partition(". ")[0]
         raise ValueError(f"the network in '{folder}' cannot be loaded ({reason}); save or train it again") from error
     loaded: Network = network.eval()
     return loaded

@@ -311,7 +311,7 @@ def spoil(folder, **changes):
     ("changes", "sentence"),
     [
         ({"_class_name": "Denoiser"}, "its class is 'Denoiser', not one of UNet, SegNet"),
-        ({"width": 5}, "expected shape torch.Size([10]), but got torch.Size([8])); save or train it again"),
+        ({"width": 5}, "shape in current model is torch.Size([5, 3, 3, 3])); save or train it again"),
         ({"depth": 3}, "cannot be loaded"),
         ({"depth": 1}, "cannot be loaded"),
         ({"depth": "deep"}, "depth is 'deep'; give a whole number"),
