@@ -20,7 +20,7 @@ from segment.inference import Precision, check_precision, choose_device
 from segment.memory import available_bytes, in_words
 from segment.parts import Gathered, Parts, predict_parts, shares_of
 from segment.preprocessing import Levels
-from segment.segmenter import Segmenter, porosity_interval
+from segment.segmenter import Segmenter
 from segment.slicing_axis import slicing_axis
 from segment.trust import Judgement
 from synth.workers import check_workers, connect, local_client, spread
@@ -228,8 +228,9 @@ def _refuse_short_disk(out: Path, voxels: int) -> None:
 def _gather(parts: Parts, segmenter: Segmenter, grey: Any) -> _Result:
     gathered = parts.gather()
     porosity = int(gathered.counts[:, 0].sum()) / grey.size
-    interval, coverage = porosity_interval(porosity, segmenter.porosity_errors)
-    return _Result(gathered, porosity, interval, coverage, segmenter.phases, segmenter.judge(grey))
+    found = segmenter.porosity_interval(porosity, gathered.undecided / grey.size)
+    interval = found.low, found.high
+    return _Result(gathered, porosity, interval, found.coverage, segmenter.phases, segmenter.judge(grey))
 
 
 def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str, Any]:

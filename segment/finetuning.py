@@ -226,6 +226,7 @@ def _tuned(segmenter: Segmenter, best: "_Candidate", phases: tuple[str, ...]) ->
         refine=best.refine,
         phases=phases,
         porosity_errors=best.square_errors if len(best.square_errors) >= FEWEST_SQUARES else (),
+        undecided=(),
         set_aside=None,
         temperature=max(1.0, best.temperature),
         domain=None,

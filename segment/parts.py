@@ -11,14 +11,12 @@ import numpy as np
 
 from launch import replace_when_complete
 from segment.preprocessing import Levels
-from segment.segmenter import Segmenter
+from segment.segmenter import Segmenter, is_undecided
 from volume import from_one_hot
 
 __all__ = ["Gathered", "Parts", "predict_parts", "shares_of"]
 
 KEY = "parts.json"
-# Of the most probable phase, below which a voxel counts as undecided.
-SURE = 0.8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +79,7 @@ class Parts:
                 labels=labels,
                 pore=probability[0],
                 counts=counts,
-                undecided=np.count_nonzero(sure < SURE),
+                undecided=np.count_nonzero(is_undecided(probability)),
                 **confidence,
             )
 

@@ -20,10 +20,18 @@ from segment.networks import Network, load_network
 from segment.preprocessing import Levels, Preprocessing
 from segment.thresholds import check_grey
 from segment.tiling import fitted_tile, layers_of_tiles, planes_read, predict_slabs, predict_tiled
-from segment.trust import Domain, Judgement, apply_temperature, image_statistics
+from segment.trust import (
+    ConformalInterval,
+    Domain,
+    Judgement,
+    apply_temperature,
+    conformal_interval,
+    image_statistics,
+    scaled_interval,
+)
 from volume import from_one_hot
 
-__all__ = ["Segmentation", "Segmenter", "load", "shipped_models"]
+__all__ = ["Segmentation", "Segmenter", "is_undecided", "load", "shipped_models"]
 
 # Of slices of 512 pixels and blocks of 160 voxels in the slice a network's working memory is a few hundred MB; along z
 # a layer of blocks is held over the whole slice, so that they are thinner there.
@@ -35,6 +43,8 @@ SLAB = 16
 # network does not tell.
 HELD_MAPS, USUAL_WIDTH = 8, 32
 COVERAGE = 0.9
+# Of the most probable phase, below which a voxel counts as undecided.
+SURE = 0.8
 DESCRIPTION = "segmenter.json"
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -95,6 +105,9 @@ class Segmenter:
     precision : {"float32", "bfloat16"}
         In which the networks compute. ``bfloat16`` is two to four times as fast on processors that have it, and moves a
         probability by some thousandths.
+    undecided : tuple of float
+        Share of the voxels that were undecided, see `is_undecided`, in each of the volumes of `porosity_errors`: the
+        interval is wider where more are. If none is given, it is as wide for all volumes.
     """
 
     first: Network
@@ -106,6 +119,7 @@ class Segmenter:
     temperature: float = 1.0
     domain: Domain | None = None
     precision: Precision = "float32"
+    undecided: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
@@ -153,8 +167,29 @@ class Segmenter:
         for (first, last), slab in zip(self.layers(grey.shape), self.slabs(grey), strict=True):
             probability[:, first:last], labels[first:last] = slab, from_one_hot(slab)
         porosity = float(np.mean(labels == 0))
-        interval, coverage = porosity_interval(porosity, self.porosity_errors)
-        return Segmentation(labels, probability, porosity, interval, coverage, self.phases, self.judge(grey))
+        found = self.porosity_interval(porosity, float(np.mean(is_undecided(probability))))
+        interval = found.low, found.high
+        return Segmentation(labels, probability, porosity, interval, found.coverage, self.phases, self.judge(grey))
+
+    def porosity_interval(self, porosity: float, undecided: float) -> ConformalInterval:
+        """Return where the true porosity lies, for volumes like those of the calibration.
+
+        Parameters
+        ----------
+        porosity : float
+            As predicted.
+        undecided : float
+            Share of the voxels that are undecided.
+
+        Returns
+        -------
+        ConformalInterval
+            Of `segment.trust.scaled_interval` with a coverage of 0.9, or less where there are fewer than nine errors;
+            of `conformal_interval` if it is not known how many voxels were undecided. Without any error it is [0, 1].
+        """
+        if not self.undecided:
+            return conformal_interval(porosity, self.porosity_errors, coverage=COVERAGE)
+        return scaled_interval(porosity, self.porosity_errors, self.undecided, difficulty=undecided, coverage=COVERAGE)
 
     def judge(self, grey: Any) -> Judgement | None:
         """Say whether a picture is like those of the training; None if that cannot be known.
@@ -274,6 +309,7 @@ class Segmenter:
         description = {
             "phases": list(self.phases),
             "porosity_errors": list(self.porosity_errors),
+            "undecided": list(self.undecided),
             "set_aside": self.set_aside,
             "preprocessing": self.preprocessing.kind,
             "temperature": self.temperature,
@@ -323,6 +359,7 @@ def load(name_or_folder: str | Path) -> Segmenter:
             Preprocessing(description["preprocessing"]),
             description["temperature"],
             Domain.from_dict(description["domain"]) if description["domain"] else None,
+            undecided=tuple(description["undecided"]),
         )
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error
@@ -331,6 +368,12 @@ def load(name_or_folder: str | Path) -> Segmenter:
 def shipped_models() -> list[str]:
     """Return the names of the models in the package."""
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{DESCRIPTION}"))
+
+
+def is_undecided(probability: np.ndarray) -> np.ndarray:
+    """Return the voxels ``(…)`` of which no phase of ``(n_phases, …)`` has a probability of 0.8."""
+    undecided: np.ndarray = probability.max(axis=0) < SURE
+    return undecided
 
 
 def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:
@@ -442,31 +485,3 @@ class _Forward:
     def _next(self) -> np.ndarray:
         self.rest = next(self.slabs) if self.rest is None else self.rest
         return self.rest
-
-
-def porosity_interval(porosity: float, errors: Sequence[float]) -> tuple[tuple[float, float], float]:
-    """Return an interval for the true porosity and its coverage, by split conformal prediction.
-
-    Parameters
-    ----------
-    porosity : float
-        As predicted.
-    errors : sequence of float
-        Predicted minus true porosity on N volumes of the same kind, unseen in training.
-
-    Returns
-    -------
-    (low, high), coverage
-        The k-th smallest absolute error to both sides; its coverage is at least k / (N + 1). k is chosen for
-        0.9, or is N where N < 9. Without any error the interval is [0, 1].
-
-    References
-    ----------
-    .. [1] J. Lei et al., "Distribution-free predictive inference for regression", JASA 113 (2018) 1094-1111.
-    """
-    count = len(errors)
-    if count == 0:
-        return (0.0, 1.0), 1.0
-    rank = min(count, math.ceil(COVERAGE * (count + 1)))
-    reach = float(np.sort(np.abs(errors))[rank - 1])
-    return (max(0.0, porosity - reach), min(1.0, porosity + reach)), rank / (count + 1)

@@ -18,8 +18,8 @@ from segment.monitor import VALIDATION_LOSS, ValidationMonitor
 from segment.networks import Network, build_network
 from segment.preprocessing import Preprocessing, PreprocessingKind
 from segment.samples import RandomCrops
-from segment.segmenter import Segmenter, load, predict_first, stack_channels
-from segment.trust import Domain, fit_temperature, image_statistics
+from segment.segmenter import Segmenter, is_undecided, load, predict_first, stack_channels
+from segment.trust import Domain, apply_temperature, fit_temperature, image_statistics
 from volume import Corpus, Sample, Volume
 
 __all__ = ["LossSettings", "NetworkSettings", "SampleSettings", "TrainingConfig", "train_stage"]
@@ -301,7 +301,14 @@ def calibrate(segmenter: Segmenter, samples: Sequence[Any]) -> Segmenter:
         # Planes enough; all of many large volumes would not fit into memory.
         thin = slice(None, None, math.ceil(truth.size * len(samples) / MOST_VOXELS))
         seen.append((np.log(np.maximum(found.probability[:, thin], LEAST_PROBABILITY)), truth[thin]))
-    return dataclasses.replace(segmenter, porosity_errors=tuple(errors), temperature=fit_temperature(seen).temperature)
+    temperature = fit_temperature(seen).temperature
+    undecided = (is_undecided(apply_temperature(np.exp(logits), temperature)).mean() for logits, _ in seen)
+    return dataclasses.replace(
+        segmenter,
+        porosity_errors=tuple(errors),
+        undecided=tuple(float(share) for share in undecided),
+        temperature=temperature,
+    )
 
 
 def domain_of(greys: Iterable[Any]) -> Domain | None:

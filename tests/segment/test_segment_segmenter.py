@@ -11,8 +11,8 @@ import segment
 from segment import Segmenter
 from segment.networks import UNet
 from segment.preprocessing import Preprocessing, normalise
-from segment.segmenter import SLAB, porosity_interval, predict_first
-from segment.trust import Domain, apply_temperature, image_statistics
+from segment.segmenter import SLAB, predict_first
+from segment.trust import Domain, apply_temperature, conformal_interval, image_statistics
 from volume import Volume
 
 
@@ -56,42 +56,59 @@ def test_span_that_overflows_the_type_is_taken_between_the_extremes(dtype):
 # The porosity interval
 
 
-@pytest.mark.parametrize("count", [1, 3, 8, 9, 10, 18, 19, 29, 57])
-def test_reach_is_the_smallest_error_whose_coverage_is_enough(count):
+@pytest.fixture(scope="module")
+def untrained():
+    return Segmenter(UNet(2, in_channels=1, n_phases=2, width=2, depth=1), None, ("pore", "solid"))
+
+
+def interval(segmenter, errors, undecided=(), *, porosity=0.5, share=0.0):
+    calibrated = dataclasses.replace(segmenter, porosity_errors=tuple(errors), undecided=tuple(undecided))
+    return calibrated.porosity_interval(porosity, share)
+
+
+@pytest.mark.parametrize("count", [1, 5, 9, 10, 12, 19, 40])
+def test_reach_is_the_smallest_error_whose_coverage_is_enough(untrained, count):
     errors = np.random.default_rng(count).normal(0, 0.02, count)
-    (low, high), coverage = porosity_interval(0.5, tuple(errors))
+    found = interval(untrained, errors)
     # Of all errors taken as reach, the smallest one that a share k / (N + 1) >= 9/10 does not exceed.
     ranked = sorted(abs(error) for error in errors)
     enough = [(k, reach) for k, reach in enumerate(ranked, 1) if 10 * k >= 9 * (count + 1)]
     k, reach = enough[0] if enough else (count, ranked[-1])
-    assert (low, high) == (pytest.approx(0.5 - reach), pytest.approx(0.5 + reach))
-    assert coverage == pytest.approx(k / (count + 1))
-    assert coverage >= 0.9 if count >= 9 else coverage == count / (count + 1)
+    assert (found.low, found.high) == (pytest.approx(0.5 - reach), pytest.approx(0.5 + reach))
+    assert found.coverage == pytest.approx(k / (count + 1))
 
 
-def test_interval_covers_at_its_nominal_rate_in_every_split_of_exchangeable_errors():
-    # Exact, not by chance: of N + 1 different errors, each is left out once and held against the others.
-    for count in (4, 9, 12, 30):
-        errors = np.random.default_rng(count).standard_t(2, count + 1) / 100
-        hits = []
-        for k in range(count + 1):
-            (low, high), coverage = porosity_interval(0.5, tuple(np.delete(errors, k)))
-            hits.append(low - 1e-12 <= 0.5 - errors[k] <= high + 1e-12)
-        assert np.mean(hits) == pytest.approx(coverage)
+@pytest.mark.parametrize("count", [9, 12, 30])
+def test_interval_covers_at_its_nominal_rate_however_undecided_the_volumes_are(untrained, count):
+    # Exact, not by chance: of N + 1 different volumes, each is left out once and held against the others.
+    rng = np.random.default_rng(count)
+    shares = rng.uniform(0, 0.4, count + 1)
+    errors = shares * rng.uniform(-1, 1, count + 1)
+    hits = []
+    for k in range(count + 1):
+        found = interval(untrained, np.delete(errors, k), np.delete(shares, k), share=shares[k])
+        hits.append(found.low - 1e-12 <= 0.5 - errors[k] <= found.high + 1e-12)
+    assert np.mean(hits) == pytest.approx(found.coverage)
 
 
-def test_interval_without_any_error_is_everything():
-    assert porosity_interval(0.3, ()) == ((0.0, 1.0), 1.0)
+def test_interval_is_wider_where_more_is_undecided(untrained):
+    errors, shares = np.linspace(-0.03, 0.04, 20), np.linspace(0.01, 0.2, 20)
+    clear, doubtful = (interval(untrained, errors, shares, share=share) for share in (0.01, 0.2))
+    assert doubtful.high - doubtful.low > 1.5 * (clear.high - clear.low)
 
 
-@pytest.mark.parametrize(("porosity", "expected"), [(0.01, (0.0, 0.06)), (0.98, (0.93, 1.0))])
-def test_interval_stays_between_0_and_1(porosity, expected):
-    assert porosity_interval(porosity, (0.05, -0.01))[0] == pytest.approx(expected)
+def test_interval_without_any_error_is_everything(untrained):
+    found = interval(untrained, (), porosity=0.3)
+    assert (found.low, found.high, found.coverage) == (0.0, 1.0, 1.0)
 
 
-def test_sign_of_the_errors_does_not_matter():
-    errors = (0.01, -0.03, 0.02)
-    assert porosity_interval(0.5, errors) == porosity_interval(0.5, tuple(-e for e in errors))
+def test_share_of_undecided_voxels_decides_the_interval_of_a_prediction(untrained, grey):
+    calibrated = dataclasses.replace(untrained, porosity_errors=(0.02,) * 12, undecided=(0.1,) * 12)
+    found = calibrated.predict(grey)
+    share = np.mean(found.probability.max(axis=0) < 0.8)
+    expected = calibrated.porosity_interval(found.porosity, share)
+    assert found.porosity_interval == (expected.low, expected.high)
+    assert share not in (0.0, 0.1)
 
 
 # Prediction
@@ -224,7 +241,8 @@ def test_network_on_blocks_is_a_first_stage_too(tmp_path, grey):
 
 def test_interval_of_a_prediction_rests_on_the_segmenters_errors(wild_segmenter, grey):
     found = wild_segmenter(errors=(0.01, -0.02, 0.005)).predict(grey)
-    assert found.porosity_interval == porosity_interval(found.porosity, (0.01, -0.02, 0.005))[0]
+    expected = conformal_interval(found.porosity, (0.01, -0.02, 0.005))
+    assert found.porosity_interval == (expected.low, expected.high)
     assert np.ptp(found.porosity_interval) > 0.01
     assert found.coverage == 3 / 4
 

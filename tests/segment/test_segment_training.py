@@ -93,6 +93,8 @@ def test_both_stages_end_in_a_segmenter_that_knows_its_porosity_errors(tiny, cor
         truth = sample.entry["truth"]["porosity"]
         expected.append(loaded.predict(sample.grey).porosity - truth)
     assert loaded.porosity_errors == pytest.approx(expected, abs=1e-9)
+    doubts = [np.mean(loaded.predict(sample.grey).probability.max(axis=0) < 0.8) for sample in Corpus(corpus)[2:]]
+    assert loaded.undecided == pytest.approx(doubts, abs=1e-3)
 
 
 def test_refinement_starts_from_the_first_stage_and_one_tiny_step_hardly_changes_it(tiny, corpus, tmp_path):

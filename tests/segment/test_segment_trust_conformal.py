@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from segment.segmenter import porosity_interval
 from segment.trust import conformal_interval, coverage_of, scaled_interval
 
 
@@ -83,14 +82,6 @@ def test_equal_difficulties_give_the_plain_interval(difficulty):
     errors = np.random.default_rng(3).standard_normal(15)
     found = _wide_scaled(errors, np.full(15, difficulty), difficulty)
     assert found.high == pytest.approx(_wide(errors).high, rel=1e-12)
-
-
-def test_it_is_the_interval_of_the_segmenter():
-    for count in (0, 1, 5, 9, 10, 40):
-        errors = 0.05 * np.random.default_rng(count).standard_normal(count)
-        (low, high), coverage = porosity_interval(0.4, errors)
-        found = conformal_interval(0.4, errors)
-        assert (found.low, found.high, found.coverage) == (low, high, coverage)
 
 
 def test_more_coverage_is_never_narrower():
