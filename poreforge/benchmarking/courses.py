@@ -116,7 +116,7 @@ def plan_course(
     phases = _phases_of(corpus)
     taking_part, notes = [], []
     for entrant in entrants:
-        reason = entrant.refusal(len(phases)) or _without_labels(entrant, name, alone)
+        reason = entrant.refusal(phases) or _without_labels(entrant, name, alone)
         if reason:
             notes.append(f"{entrant.name} is left out on {name}: it {reason}.")
         else:

@@ -38,6 +38,8 @@ class Entrant:
         Tells a network from another one of the same name.
     learnt : Learnt or None
         What a network has learnt from.
+    phases : tuple of str
+        Names of the phases that a network knows; empty for what knows none by name.
     """
 
     name: str
@@ -48,9 +50,14 @@ class Entrant:
     parameters: int | None = None
     digest: str = ""
     learnt: Learnt | None = None
+    phases: tuple[str, ...] = ()
 
-    def refusal(self, n_phases: int) -> str:
-        """Return why it cannot do a number of phases, as what follows its name; empty if it can."""
+    def refusal(self, phases: Sequence[str]) -> str:
+        """Return why it cannot tell these phases apart, as what follows its name; empty if it can."""
+        n_phases = len(phases)
+        # Of two phases one is the pore and the other is not, whatever they are called.
+        if self.fewest <= n_phases <= self.most and n_phases > 2 and self.phases and self.phases != tuple(phases):
+            return f"knows {', '.join(self.phases)} and the corpus has {', '.join(phases)}"
         if self.fewest <= n_phases <= self.most:
             return ""
         if self.kind == NETWORK:
@@ -129,7 +136,7 @@ def _network(name: str, folder: Path) -> Entrant:
     model = load(folder.resolve())
     count, phases = sum(count_parameters(part) for part in (model.first, model.refine) if part), len(model.phases)
     learnt = learnt_from(folder, model)
-    return Entrant(name, NETWORK, phases, phases, folder.resolve(), count, _digest(folder), learnt)
+    return Entrant(name, NETWORK, phases, phases, folder.resolve(), count, _digest(folder), learnt, model.phases)
 
 
 def _digest(folder: Path) -> str:

@@ -311,6 +311,17 @@ def test_methods_that_cannot_do_three_phases_are_left_out_with_a_sentence(tiny_m
     )
 
 
+def test_model_of_other_phases_is_left_out_even_if_there_are_as_many(tmp_path):
+    corpus = Corpus(make_corpus(tmp_path / "three", 1, phases=THREE))
+    course = plan_course(
+        "three", corpus, name_entrants(["multi-otsu", "gdl-mpl"]), volumes=None, learn_from=2, alone=True
+    )
+    assert [entrant.name for entrant in course.entrants] == ["multi-otsu"]
+    assert course.notes == (
+        f"gdl-mpl is left out on three: it knows pore, fibre, MPL and the corpus has {', '.join(THREE)}.",
+    )
+
+
 def test_corpora_of_two_and_three_phases_stand_in_one_report(two_phases, tmp_path, self_contained_page, strict_json):
     three = make_corpus(tmp_path / "three", 2, phases=THREE)
     for name, corpus in (("balls", two_phases), ("3", three)):
