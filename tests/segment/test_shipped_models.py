@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import segment
 from evaluate import agreement
+from launch import load_config
 from segment.networks import count_parameters
 from synth import fibsem, sphere_pack
+from synth.production import CorpusConfig, produce_sample
 
 SHIPPED_BYTES = 16 * 2**20
 
@@ -39,6 +43,21 @@ def test_shipped_interval_holds_the_true_porosity(unseen, result):
     assert low < unseen[0].truth["porosity"] < high
     assert result.coverage >= 0.9
     assert high - low < 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "least"),
+    [("gdl-mpl", [128, 128, 128], 0.85), ("ncm-particle", [60, 128, 128], 0.95)],
+)
+def test_models_of_several_phases_label_an_unseen_volume_of_their_kind(name, shape, least):
+    recipe = Path(__file__).resolve().parents[2] / "configs" / "segment" / name / "corpus.yaml"
+    config = load_config(CorpusConfig, recipe, [f"recipe.shape={shape}"])
+    structure, image, _ = produce_sample(config.recipe, config.microscope, seed=987, index=0)
+    model = segment.load(name)
+    assert model.phases == structure.phases
+    right = np.mean(model.predict(image.grey).labels == image.labels)
+    assert right > least
+    assert right > np.mean(segment.multi_otsu(image.grey, n_phases=len(model.phases)) == image.labels) + 0.1
 
 
 def test_shipped_models_are_small_and_described():
