@@ -136,3 +136,16 @@ def test_corpora_of_the_best_training_are_those_that_its_header_makes():
     for folder in config.corpora:
         made = load_config(CorpusConfig, SEGMENT / "fibsem" / "corpora" / f"{folder.name}.yaml")
         assert made.count > config.validation
+
+
+@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl", "redox-cell", "ncm-particle"])
+def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(name):
+    slices, refine = (read(f"{name}/{stage}.yaml") for stage in ("slices", "refine"))
+    assert (slices.stage, refine.stage) == ("slices", "refine")
+    assert refine.first_stage == str(slices.out) == f"runs/{name}/slices"
+    assert (refine.corpora, refine.phases, refine.validation) == (slices.corpora, slices.phases, slices.validation)
+    for folder in slices.corpora:
+        several = SEGMENT / name / "corpora" / f"{folder.name}.yaml"
+        recipe = several if several.is_file() else SEGMENT / name / f"{folder.name}.yaml"
+        assert load_config(CorpusConfig, recipe).count > slices.validation
+        assert f"--out {folder}" in recipe.read_text(encoding="utf-8")
