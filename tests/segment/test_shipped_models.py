@@ -47,7 +47,7 @@ def test_shipped_interval_holds_the_true_porosity(unseen, result):
 
 @pytest.mark.parametrize(
     ("name", "shape", "least"),
-    [("gdl-mpl", [128, 128, 128], 0.85), ("ncm-particle", [60, 128, 128], 0.95)],
+    [("gdl-mpl", [128, 128, 128], 0.85), ("ncm-particle", [60, 128, 128], 0.95), ("redox-cell", [96, 192, 128], 0.95)],
 )
 def test_models_of_several_phases_label_an_unseen_volume_of_their_kind(name, shape, least):
     recipe = Path(__file__).resolve().parents[2] / "configs" / "segment" / name / "corpus.yaml"
