@@ -57,7 +57,8 @@ def main() -> None:
     subprocess.run(
         [sys.executable, "-m", "poreforge", "compare", "--real", str(material), "--held-out", str(held_out),
          "--generated", *generated, "--subvolume", str(given.side),
-         "--without", "memorisation", "transport", "sizes", "interfaces", "diversity", "views", "--out", str(given.out / "compare")],
+         "--without", "memorisation", "transport", "sizes", "interfaces", "diversity", "views",
+         "--out", str(given.out / "compare")],
         check=True, cwd=ROOT,
     )  # fmt: skip
 
