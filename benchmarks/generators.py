@@ -106,28 +106,34 @@ def train(method: str, material: Path, out: Path, *, minutes: float, settings: l
 def draw(method: str, out: Path, *, count: int, side: int) -> float:
     """Make the volumes that are compared; return the seconds of one."""
     folder = out / method / "volumes"
+    record = folder / "summary.json"
     # Of volumes that are there already a second call would say that they took no time.
-    if not (folder / "summary.json").exists():
+    if not (record.exists() and len(json.loads(record.read_text())["volumes"]) == count):
         subprocess.run(
             [sys.executable, "-m", "poreforge", "generate", "--model", str(out / method), "--count", str(count),
              "--shape", *[str(side)] * 3, "--seed", "1", "--out", str(folder)],
             check=True, cwd=ROOT,
         )  # fmt: skip
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads(record.read_text())
     return float(np.median([row["seconds"] for row in summary["volumes"]]))
+
+
+def add_options(parser: argparse.ArgumentParser, *, material: str, minutes: float, count: int) -> None:
+    """Add what every comparison of generators asks for, with its defaults."""
+    parser.add_argument("--material", default=material, help=f"{', '.join(RECIPES)}, or a file with labels")
+    parser.add_argument("--minutes", type=float, default=minutes, help="of training, for each")
+    parser.add_argument("--count", type=int, default=count, help="volumes of each")
+    parser.add_argument("--side", type=int, default=64, help="of a volume, in voxels")
+    parser.add_argument("--material-side", type=int, default=256, help="of a material made from a recipe, in voxels")
+    parser.add_argument("--out", type=Path, required=True)
 
 
 def main() -> None:
     """Train, draw, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--material", default="sofc-two-phase", help=f"{', '.join(RECIPES)}, or a file with labels")
+    add_options(parser, material="sofc-two-phase", minutes=15, count=32)
     parser.add_argument("--methods", nargs="+", default=list(SCRIPTS), choices=list(SCRIPTS))
-    parser.add_argument("--minutes", type=float, default=15, help="of training, for each method")
-    parser.add_argument("--count", type=int, default=32, help="volumes of each method")
-    parser.add_argument("--side", type=int, default=64, help="of a volume, in voxels")
-    parser.add_argument("--material-side", type=int, default=256, help="of a material made from a recipe, in voxels")
     parser.add_argument("--set", action="append", default=[], metavar="METHOD:KEY=VALUE", help="setting of one method")
-    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     material, held_out = prepare_material(given.material, given.out, side=given.material_side, volume_side=given.side)

@@ -2,7 +2,7 @@
 
     python benchmarks/learning_choices.py --out DIR
 
-Every variant is configs/generative/best.yaml but for one setting, trained for the same minutes on the same material,
+Every variant is configs/generative/best.yaml but for one choice, trained for the same minutes on the same material,
 alone: a pilot of a few steps says how many fit. ``poreforge compare`` then sets the volumes of all of them beside the
 material. What is finished stays in DIR; a second call goes on where the first was stopped.
 """
@@ -11,9 +11,8 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-from generators import RECIPES, ROOT, draw, prepare_material, train
+from generators import ROOT, add_options, draw, prepare_material, train
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "best": (),
@@ -32,14 +31,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 def main() -> None:
     """Train, draw, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--material", default="sofc-three-phase", help=f"{', '.join(RECIPES)}, or a file with labels")
+    add_options(parser, material="sofc-three-phase", minutes=6, count=16)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--minutes", type=float, default=6, help="of training, for each variant")
-    parser.add_argument("--count", type=int, default=16, help="volumes of each variant")
-    parser.add_argument("--side", type=int, default=64, help="of a volume, in voxels")
-    parser.add_argument("--material-side", type=int, default=256, help="of a material made from a recipe, in voxels")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of every variant")
-    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     material, held_out = prepare_material(given.material, given.out, side=given.material_side, volume_side=given.side)

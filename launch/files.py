@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["make_output_folder", "replace_when_complete"]
+__all__ = ["in_words", "make_output_folder", "replace_when_complete"]
 
 
 @contextlib.contextmanager
@@ -66,3 +66,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def in_words(n_bytes: float) -> str:
+    """Return a number of bytes as ``1.3 GB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"

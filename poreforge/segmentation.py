@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from launch import describe_software, make_output_folder
+from launch import describe_software, in_words, make_output_folder
 from poreforge.outputs import bare_name, software_facts, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, label_image, picture
 from segment import load
 from segment.inference import Precision, check_precision, choose_device
-from segment.memory import available_bytes, in_words
+from segment.memory import available_bytes
 from segment.parts import Gathered, Parts, predict_parts, shares_of
 from segment.preprocessing import Levels
 from segment.segmenter import Segmenter

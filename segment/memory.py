@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-__all__ = ["available_bytes", "in_words"]
+__all__ = ["available_bytes"]
 
 MEMINFO = Path("/proc/meminfo")
 # Of a container: what it may use and what it does.
@@ -24,12 +24,3 @@ def available_bytes() -> int | None:
         with contextlib.suppress(OSError, ValueError):
             found.append(max(0, int(Path(limit).read_text()) - int(Path(usage).read_text())))
     return min(found, default=None)
-
-
-def in_words(n_bytes: float) -> str:
-    """Return a number of bytes as ``1.3 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"

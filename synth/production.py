@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from launch import to_plain
+from launch import in_words, to_plain
 from synth.microscope_image import MicroscopeImage
 from synth.recipes import build_structure, image_structure
 from synth.structure import Structure
@@ -255,7 +255,7 @@ def _refuse_short_disk(
         fitting = done + int(free // each)
         fewer = f", or take fewer volumes (--set count={fitting})" if fitting else ""
         raise ValueError(
-            f"{missing} volumes need about {_as_text(each * missing)} and the disk of '{folder}' has {_as_text(free)} "
+            f"{missing} volumes need about {in_words(each * missing)} and the disk of '{folder}' has {in_words(free)} "
             f"free; make room or choose a folder on another disk{fewer}"
         )
 
@@ -269,14 +269,6 @@ def _bytes_on_disk(corpus: Corpus) -> float:
     entries = corpus.entries[:MOST_WEIGHED]
     files = [entry[part]["file"] for entry in entries for part in ("grey", "labels", "maps") if part in entry]
     return sum((corpus.folder / file).stat().st_size for file in files) / len(entries)
-
-
-def _as_text(n_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
 
 
 @contextlib.contextmanager

@@ -55,11 +55,11 @@ class Entrant:
     def refusal(self, phases: Sequence[str]) -> str:
         """Return why it cannot tell these phases apart, as what follows its name; empty if it can."""
         n_phases = len(phases)
-        # Of two phases one is the pore and the other is not, whatever they are called.
-        if self.fewest <= n_phases <= self.most and n_phases > 2 and self.phases and self.phases != tuple(phases):
-            return f"knows {', '.join(self.phases)} and the corpus has {', '.join(phases)}"
         if self.fewest <= n_phases <= self.most:
-            return ""
+            # Of two phases one is the pore and the other is not, whatever they are called.
+            if n_phases == 2 or not self.phases or self.phases == tuple(phases):
+                return ""
+            return f"knows {', '.join(self.phases)} and the corpus has {', '.join(phases)}"
         if self.kind == NETWORK:
             return f"knows {self.most} phases and the corpus has {n_phases}"
         if n_phases < self.fewest:
