@@ -45,7 +45,7 @@ class PlainCrops(RandomCrops):
         """Return ``image`` (C, …) and ``labels`` (…) of one sample; of neighbours the image is (2 k + 1, Y, X)."""
         rng = np.random.default_rng((self.seed, index))
         which = int(rng.integers(len(self.labels)))
-        labels, image = self._cut(which, self._corner(which, rng))
+        labels, image = self._cut(which, self._corner(which, self.crop, rng), self.crop)
         for axis in (1, 2) if self.flat else (0, 1, 2):
             if self.flips and rng.random() < 0.5:
                 labels, image = np.flip(labels, axis), np.flip(image, axis + 1)

@@ -41,6 +41,13 @@ class RandomCrops:
         How many voxels beyond a volume's faces a crop may reach, at most half its own side; what lies there, and
         where a volume is smaller than the crop, is the volume's mirror image, its outermost voxels repeated first. None
         refuses volumes smaller than the crop.
+    zoom : float
+        Up to how many times a slice is enlarged, 1 or more: the crop is cut that many times smaller, by a factor drawn
+        evenly in its logarithm. Grey values are interpolated linearly, labels taken from the nearest voxel. For slices
+        only. Steps between neighbours stay: voxels become longer along z.
+    alone : float
+        Share of samples whose neighbours are copies of the slice itself, so that the network understands pictures that
+        do not follow on one another.
     strength : float
         From 0 (gain, offset and gamma only) to 1: how much further grey values are changed, so that a network meets
         more instruments than those of its corpus. At s, gain is drawn from 1 ± 0.15 (1 + s), offset from ±0.1 (1 + s),
@@ -69,6 +76,8 @@ class RandomCrops:
         aware: float = 0.0,
         neighbours: int = 0,
         mirrored: int | None = None,
+        zoom: float = 1.0,
+        alone: float = 0.0,
         strength: float = 0.0,
     ) -> None:
         self.images, self.labels, self.seed = images, labels, seed
@@ -76,6 +85,7 @@ class RandomCrops:
         self.crop = _check_crop(crop)
         self.aware, self.strength = _share("aware", aware), _share("strength", strength)
         self.neighbours, self.mirrored = _whole("neighbours", neighbours), mirrored
+        self.zoom, self.alone = self._check_zoom(zoom), _share("alone", alone)
         self.margin = [min(_whole("mirrored", mirrored or 0), side // 2) for side in self.crop]
         self._check_volumes()
         self.strata = [_Strata(volume) for volume in labels] if self.aware else []
@@ -84,40 +94,60 @@ class RandomCrops:
         """Return ``image`` (C, …) and ``labels`` (…) of one sample; of neighbours the image is (2 k + 1, Y, X)."""
         rng = np.random.default_rng((self.seed, index))
         which = int(rng.integers(len(self.labels)))
-        labels, image = self._cut(which, self._corner(which, rng))
+        size = self._size(rng)
+        labels, image = self._cut(which, self._corner(which, size, rng), size)
         labels, image = _turn(labels, image, rng)
-        image = np.array(image, np.float32)
+        if self.alone and rng.random() < self.alone:
+            image = image[:, [image.shape[1] // 2] * image.shape[1]]
+        labels, image = _enlarged(labels, np.array(image, np.float32), self.crop)
         image[-1] = _regreyed(image[-1], rng, self.strength)
         if self.flat:
             labels, image = labels[0], image[0] if self.neighbours else image[:, 0]
         return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels.astype(np.int64))}
 
-    def _corner(self, which: int, rng: np.random.Generator) -> list[int]:
-        """Draw where a crop begins."""
+    def _size(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draw how large a crop is cut."""
+        if self.zoom == 1:
+            return self.crop
+        side = max(1, round(self.crop[1] / self.zoom ** rng.random()))
+        return self.crop[0], side, side
+
+    def _corner(self, which: int, size: Sequence[int], rng: np.random.Generator) -> list[int]:
+        """Draw where a crop of this size begins."""
         shape = self.labels[which].shape
+        margin = [min(m, side // 2) for m, side in zip(self.margin, size, strict=True)]
         # A volume smaller than the crop lies wholly in it, but for the margin.
-        lowest = [min(0, n - c) - m for n, c, m in zip(shape, self.crop, self.margin, strict=True)]
-        highest = [max(0, n - c) + m for n, c, m in zip(shape, self.crop, self.margin, strict=True)]
+        lowest = [min(0, n - c) - m for n, c, m in zip(shape, size, margin, strict=True)]
+        highest = [max(0, n - c) + m for n, c, m in zip(shape, size, margin, strict=True)]
         if self.aware and rng.random() < self.aware:
             centre = self.strata[which].draw(self.labels[which], rng)
-            corner = [at - side // 2 for at, side in zip(centre, self.crop, strict=True)]
+            corner = [at - side // 2 for at, side in zip(centre, size, strict=True)]
             return [min(max(a, low), high) for a, low, high in zip(corner, lowest, highest, strict=True)]
         return [low + int(rng.integers(high - low + 1)) for low, high in zip(lowest, highest, strict=True)]
 
-    def _cut(self, which: int, corner: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _cut(self, which: int, corner: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         labels, image = self.labels[which], self.images[which]
-        for axis, (a, side) in enumerate(zip(corner, self.crop, strict=True)):
-            size = labels.shape[axis]
-            window = _window(a, side, size)
+        for axis, (a, side) in enumerate(zip(corner, size, strict=True)):
+            length = labels.shape[axis]
+            window = _window(a, side, length)
             labels = labels[(slice(None),) * axis + (window,)]
             if axis == 0 and self.neighbours:
-                window = np.clip(np.arange(a - self.neighbours, a + self.neighbours + 1), 0, size - 1)
+                window = np.clip(np.arange(a - self.neighbours, a + self.neighbours + 1), 0, length - 1)
             image = image[(slice(None),) * (axis + 1) + (window,)]
         return labels, image
+
+    def _check_zoom(self, zoom: Any) -> float:
+        if isinstance(zoom, bool) or not isinstance(zoom, int | float) or not 1 <= zoom <= self.crop[1]:
+            raise ValueError(f"zoom is {zoom!r}; give a number from 1 to the side of the crop, {self.crop[1]}")
+        if zoom > 1 and not self.flat:
+            raise ValueError(f"zoom is {zoom}, but crops are blocks; give 1, or a crop of two numbers")
+        return float(zoom)
 
     def _check_volumes(self) -> None:
         if self.neighbours and not self.flat:
             raise ValueError(f"neighbours is {self.neighbours}, but crops are blocks; give 0, or a crop of two numbers")
+        if self.alone and not self.neighbours:
+            raise ValueError(f"alone is {self.alone}, but samples have no neighbours; give 0, or neighbours above 0")
         if len(self.images) != len(self.labels) or not len(self.labels):
             raise ValueError(f"there are {len(self.images)} images and {len(self.labels)} labels; give equally many")
         for image, volume in zip(self.images, self.labels, strict=True):
@@ -221,6 +251,16 @@ def _turn(labels: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> tu
     if rng.random() < 0.5:
         labels, image = labels.swapaxes(1, 2), image.swapaxes(2, 3)
     return labels, image
+
+
+def _enlarged(labels: np.ndarray, image: np.ndarray, crop: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return slices and their image, (1, y, x) and (C, z, y, x), at the size of the crop."""
+    if labels.shape[1:] == tuple(crop[1:]):
+        return labels, image
+    small = torch.from_numpy(np.ascontiguousarray(labels))[None]
+    larger = torch.nn.functional.interpolate(small, size=tuple(crop[1:]), mode="nearest-exact")[0].numpy()
+    flat = torch.from_numpy(image)
+    return larger, torch.nn.functional.interpolate(flat, size=tuple(crop[1:]), mode="bilinear").numpy()
 
 
 def _regreyed(grey: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:

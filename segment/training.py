@@ -78,6 +78,12 @@ class SampleSettings:
         Share of the crops, 0 to 1, that are centred so that thin parts are seen as often as wide ones.
     mirrored : int or None
         Voxels that a crop may reach beyond the volume, mirrored; 0 only fills up volumes that are too small.
+    zoom : float
+        Up to how many times a slice is enlarged, so that the network meets pores larger than those of its corpus; 1 does
+        not. For ``slices`` with augmentation ``full``.
+    alone : float
+        Share of the crops whose neighbouring slices are copies of the slice itself, for pictures that do not follow on
+        one another. With augmentation ``full``.
     strength : float
         0 to 1: how much is done to the grey values, so that the network does not rely on one instrument.
     augmentation : {"full", "flips", "none"}
@@ -87,15 +93,20 @@ class SampleSettings:
 
     aware: float = 0.0
     mirrored: int | None = None
+    zoom: float = 1.0
+    alone: float = 0.0
     strength: float = 0.0
     augmentation: Literal["full", "flips", "none"] = "full"
 
     def __post_init__(self) -> None:
-        if self.strength and self.augmentation != "full":
-            raise ConfigError(
-                f"samples.strength is {self.strength} and samples.augmentation '{self.augmentation}', which leaves "
-                "grey values alone; give strength 0, or augmentation 'full'"
-            )
+        if self.augmentation == "full":
+            return
+        for name, nothing in (("strength", 0), ("zoom", 1), ("alone", 0)):
+            if getattr(self, name) != nothing:
+                raise ConfigError(
+                    f"samples.{name} is {getattr(self, name)} and samples.augmentation '{self.augmentation}', which "
+                    f"leaves grey values alone; give {name} {nothing}, or augmentation 'full'"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -429,7 +440,9 @@ def _crops(config: TrainingConfig, images: list[np.ndarray], labels: list[np.nda
     which: dict[str, Any] = {"crop": config.crop, "seed": config.seed, "neighbours": config.neighbours}
     which |= {"aware": samples.aware, "mirrored": samples.mirrored}
     if samples.augmentation == "full":
-        return RandomCrops(images, labels, strength=samples.strength, **which)
+        return RandomCrops(
+            images, labels, zoom=samples.zoom, alone=samples.alone, strength=samples.strength, **which
+        )
     return PlainCrops(images, labels, flips=samples.augmentation == "flips", **which)
 
 

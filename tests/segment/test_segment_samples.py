@@ -274,6 +274,65 @@ def test_neighbours_change_neither_the_crop_nor_its_brightness(random_volumes):
         assert torch.equal(alone(index)["image"][0], among(index)["image"][3])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_share_of_the_slices_stands_alone(monkeypatch, share):
+    monkeypatch.setattr(samples, "_regreyed", lambda grey, rng, strength: grey)
+    volume = np.arange(6**3, dtype=np.uint8).reshape(6, 6, 6)
+    sample = RandomCrops([volume[None].astype(np.float32)], [volume], crop=(4, 4), seed=0, neighbours=2, alone=share)
+    lone = 0
+    for index in range(400):
+        found = sample(index)
+        # Of the middle slices no neighbour is repeated otherwise.
+        copies = [torch.equal(channel, found["labels"].float()) for channel in found["image"]]
+        assert copies[2]
+        assert all(copies) or not (copies[1] and copies[3])
+        lone += all(copies)
+    # Five standard deviations.
+    assert abs(lone - 400 * share) <= 5 * np.sqrt(400 * share * (1 - share))
+
+
+# Enlarged slices
+
+
+def test_enlarged_slices_are_smaller_windows_with_their_labels():
+    z, y, x = np.mgrid[:3, :40, :40].astype(np.float32)
+    labels = ((y // 8 + x // 8) % 2).astype(np.uint8)
+    images = np.stack([y, x])
+    sample = RandomCrops([images], [labels], crop=(16, 16), seed=0, zoom=4)
+    factors = []
+    for index in range(300):
+        found = sample(index)
+        assert found["image"].shape == (2, 16, 16)
+        assert found["labels"].shape == (16, 16)
+        # The channel that is not rebrightened tells which rows were cut out, and by how much they were enlarged.
+        rows = found["image"][0] if found["image"][0].diff(dim=0).abs().sum() > 0 else found["image"][0].T
+        steps = rows[4:12, 0].diff().abs()
+        factors.append(1 / float(steps.mean()))
+        assert torch.allclose(steps, steps.mean(), atol=1e-4)
+    assert min(factors) == pytest.approx(1, abs=0.07)
+    assert max(factors) == pytest.approx(4, abs=0.3)
+    # Even in the logarithm: half of them below 2, but for the rounding of the side.
+    assert np.mean(np.array(factors) < 2) == pytest.approx(0.5, abs=0.15)
+
+
+def test_labels_of_enlarged_slices_lie_on_their_grey_values(monkeypatch):
+    monkeypatch.setattr(samples, "_regreyed", lambda grey, rng, strength: grey)
+    rng = np.random.default_rng(0)
+    labels = np.broadcast_to(rng.integers(0, 2, (3, 48, 1)), (3, 48, 48)).astype(np.uint8)
+    sample = RandomCrops([labels[None].astype(np.float32)], [labels], crop=(16, 16), seed=0, zoom=4, aware=0.5)
+    for index in range(50):
+        found = sample(index)
+        # Across the stripes the label is that of the nearer of two voxels.
+        wrong = (found["image"][0] - found["labels"]).abs() > 0.5 + 1e-6
+        assert not wrong.any()
+
+
+def test_zoom_of_1_changes_nothing(random_volumes):
+    plain, zoomed = (RandomCrops(*random_volumes, crop=(4, 4), seed=1, **which) for which in ({}, {"zoom": 1.0}))
+    for index in range(10):
+        assert torch.equal(plain(index)["image"], zoomed(index)["image"])
+
+
 # Mirrored margins
 
 
@@ -412,6 +471,12 @@ def test_crop_that_is_not_square_is_refused(random_volumes):
         ({"neighbours": 1.0}, "neighbours is 1.0"),
         ({"neighbours": 1}, "neighbours is 1, but an image has 2 channels; give images of one"),
         ({"neighbours": 1, "crop": (2, 4, 4)}, "neighbours is 1, but crops are blocks"),
+        ({"alone": 2.0}, "alone is 2.0; give a number from 0 to 1"),
+        ({"alone": 0.5}, "alone is 0.5, but samples have no neighbours"),
+        ({"zoom": 0.5}, "zoom is 0.5; give a number from 1 to the side of the crop, 4"),
+        ({"zoom": 5}, "zoom is 5; give"),
+        ({"zoom": float("nan")}, "zoom is nan"),
+        ({"zoom": 2, "crop": (2, 4, 4)}, "zoom is 2, but crops are blocks"),
         ({"mirrored": -1}, "mirrored is -1; give a whole number, 0 or more"),
         ({"mirrored": 0.5}, "mirrored is 0.5"),
     ],
