@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launch import exit_on_bad_input, load_config
 from launch.command import INTERRUPTED
-from poreforge.outputs import bare_name
+from poreforge.outputs import PROBABILITY, bare_name
 
 __all__ = ["main"]
 
@@ -75,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--scheduler", metavar="ADDRESS", help="dask scheduler whose workers share the work instead")
     _add_voxel_size(segment)
     segment.set_defaults(run=_segment)
+
+    calibrate = commands.add_parser("calibrate", help="labels of a measured porosity, and what its interval means")
+    calibrate.add_argument("volume", metavar="VOLUME", help="NAME-probability.tif, as segment writes it")
+    calibrate.add_argument("--porosity", type=float, required=True, metavar="P", help="measured, from 0 to 1")
+    calibrate.add_argument("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of the measurement")
+    calibrate.add_argument(
+        "--measure", nargs="*", default=["surface", "tortuosity"], metavar="NAME",
+        help="what the interval is carried on to: surface, tortuosity (default: both), permeability, or nothing",
+    )  # fmt: skip
+    calibrate.add_argument("--out", type=Path, metavar="FILE", help="labels (default: NAME-calibrated.tif)")
+    _add_voxel_size(calibrate)
+    calibrate.set_defaults(run=_calibrate)
 
     correct = commands.add_parser("correct", help="undo what the microscope did to a raw stack, with a report")
     correct.add_argument("stack", metavar="STACK", help="file or folder with grey values, slice by slice")
@@ -287,6 +299,24 @@ def _taught_model(parsed: argparse.Namespace) -> str:
     )  # fmt: skip
     print(f"{report_sentence(report)}; model in {folder}")
     return str(folder)
+
+
+def _calibrate(parsed: argparse.Namespace) -> None:
+    from poreforge.calibration import calibrate_file
+
+    out = parsed.out or Path(f"{bare_name(parsed.volume).removesuffix(PROBABILITY)}-calibrated.tif")
+    summary = calibrate_file(
+        parsed.volume, out, porosity=parsed.porosity, interval=parsed.interval, measures=parsed.measure,
+        voxel_size_um=parsed.voxel_size,
+    )  # fmt: skip
+    without, least = summary["porosity_without"], summary["least_probability"]
+    report = out.with_name(f"{bare_name(out)}.html")
+    print(
+        f"porosity {summary['porosity']:.4f} where the pore's probability is above {least:.3f} ({without:.4f} above a "
+        f"half); labels in {out}, report in {report}"
+    )
+    for warning in summary["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _correct(parsed: argparse.Namespace) -> None:

@@ -2,14 +2,19 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch import replace_when_complete
-from volume import accepted_suffixes
+import numpy as np
 
-__all__ = ["bare_name", "software_facts", "write_summary"]
+from launch import replace_when_complete
+from volume import Volume, accepted_suffixes, choose_for_writing, write, write_slabs
+
+__all__ = ["PROBABILITY", "bare_name", "read_summary", "software_facts", "write_labels", "write_summary"]
+
+# What the name of the probabilities has more than that of the labels.
+PROBABILITY = "-probability"
 
 
 def bare_name(path: str | Path) -> str:
@@ -36,6 +41,30 @@ def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:
     text = json.dumps(_strict(summary), indent=2, allow_nan=False)
     with replace_when_complete(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_summary(path: str | Path) -> dict[str, Any]:
+    """Read what `write_summary` has written.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"'{path}' cannot be read as a summary ({error}); remove it, or make it anew") from error
+
+
+def write_labels(
+    path: Path, slabs: Iterable[np.ndarray], *, shape: Sequence[int], voxel_size_um: Any, phases: tuple[str, ...]
+) -> None:
+    """Write labels that come slab by slab; they are held as a whole only for formats other than TIFF and Zarr."""
+    if hasattr(choose_for_writing(path), "write_slabs"):
+        write_slabs(path, slabs, shape=shape, voxel_size_um=voxel_size_um, phases=phases)
+    else:
+        write(path, Volume(np.concatenate(list(slabs)), voxel_size_um, phases))
 
 
 def _strict(value: Any) -> Any:

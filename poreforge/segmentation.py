@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from launch import describe_software, in_words, make_output_folder
-from poreforge.outputs import bare_name, software_facts, write_summary
+from poreforge.outputs import PROBABILITY, bare_name, software_facts, write_labels, write_summary
 from poreforge.report import Figure, Section, Table, write_report
 from poreforge.report.figures import curves, label_image, picture
 from segment import load
@@ -24,7 +24,7 @@ from segment.segmenter import Segmenter
 from segment.slicing_axis import slicing_axis
 from segment.trust import Judgement
 from synth.workers import check_workers, connect, local_client, spread
-from volume import Volume, choose_for_writing, open_lazily, write, write_slabs
+from volume import choose_for_writing, open_lazily, write_slabs
 
 __all__ = ["Computing", "segment_file"]
 
@@ -148,7 +148,7 @@ def segment_file(
 
 
 def _probability_of(out: Path) -> Path:
-    return out.with_name(f"{bare_name(out)}-probability.tif")
+    return out.with_name(f"{bare_name(out)}{PROBABILITY}.tif")
 
 
 @contextlib.contextmanager
@@ -253,10 +253,7 @@ def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str,
 
 def _write_all(out: Path, parts: Parts, grey: Any, result: _Result, summary: dict[str, Any]) -> None:
     about: dict[str, Any] = {"shape": grey.shape, "voxel_size_um": grey.voxel_size_um}
-    if hasattr(choose_for_writing(out), "write_slabs"):
-        write_slabs(out, parts.read("labels"), phases=result.phases, **about)
-    else:
-        write(out, Volume(np.concatenate(list(parts.read("labels"))), grey.voxel_size_um, result.phases))
+    write_labels(out, parts.read("labels"), phases=result.phases, **about)
     write_slabs(_probability_of(out), parts.read("pore"), dtype=np.float32, **about)
     # A name of its own: NAME.json belongs to NAME.raw.
     write_summary(out.with_name(f"{bare_name(out)}-summary.json"), summary)
