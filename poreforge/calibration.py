@@ -119,7 +119,11 @@ def calibrate_file(
         alone = sum(int((slab[0] > slab[1]).sum()) for slab in slabs) / math.prod(probability.shape)
         shifts = {end: find_shift(slabs, value) for end, value in wanted.items()}
         make_output_folder(out.parent)
-        about: dict[str, Any] = {"shape": probability.shape, "voxel_size_um": probability.voxel_size_um, "phases": phases}
+        about: dict[str, Any] = {
+            "shape": probability.shape,
+            "voxel_size_um": probability.voxel_size_um,
+            "phases": phases,
+        }
         for end, shift in shifts.items():
             write_labels(files[end], label_slabs(slabs, shift), **about)
         carried = _carry(slabs, shifts, measures, probability.voxel_size_um)
@@ -236,12 +240,13 @@ def _pictures(probability: Any, shifts: dict[str, PorosityShift]) -> Figure:
 def _write_report(path: Path, summary: dict[str, Any], pictures: Figure) -> None:
     text = (
         f"Porosity {summary['porosity']:.4f}, as measured; by the pictures alone {summary['porosity_without']:.4f}. A "
-        f"voxel is pore where the probability of it is above {summary['least_probability']:.3f}."
+        f"voxel is pore where its probability of being one is above {summary['least_probability']:.3f}."
     )
     rows = []
     for heading, found in summary["properties"].items():
         ends = f"{found['low']:.4g} to {found['high']:.4g}" if "low" in found else "not asked for"
-        rows.append([heading, f"{found['value']:.4g} {found['unit']}".strip(), ends])
+        name = f"{heading}, {found['unit']}" if found["unit"] else heading
+        rows.append([name, f"{found['value']:.4g}", ends])
     interval = summary["porosity_interval"]
     caption = "Properties of the pores at the measured porosity" + (
         "." if interval is None else f", and for porosities from {interval[0]:.4f} to {interval[1]:.4f}."

@@ -24,7 +24,9 @@ def calibrate(*arguments):
     main(["calibrate", "stack-labels-probability.tif", *map(str, arguments)])
 
 
-def test_labels_are_those_of_the_measured_porosity_to_the_voxel(pore, tmp_path, strict_json, self_contained_page, capsys):
+def test_labels_are_those_of_the_measured_porosity_to_the_voxel(
+    pore, tmp_path, strict_json, self_contained_page, capsys
+):
     calibrate("--porosity", 0.55, "--interval", 0.5, 0.58, "--measure", "surface")
     both = np.stack([pore, 1 - pore])
     for end, porosity in (("-low", 0.5), ("", 0.55), ("-high", 0.58)):

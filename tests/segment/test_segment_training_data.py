@@ -278,7 +278,10 @@ def test_temperature_of_many_volumes_is_found_from_some_of_their_planes(wild_seg
         (["loop.monitor_every=5", "validation=0"], "no volumes are set aside; set validation or fold"),
         (["loop.schedule=plateau", "loop.plateau_on=validation_iou"], "give 'loss' or 'validation_loss'"),
         (["samples.strength=0.5", "samples.augmentation=flips"], "leaves grey values alone; give strength 0"),
-        (["samples.zoom=2", "samples.augmentation=none"], "leaves grey values alone; give zoom 1, or augmentation 'full'"),
+        (
+            ["samples.zoom=2", "samples.augmentation=none"],
+            "leaves grey values alone; give zoom 1, or augmentation 'full'",
+        ),
         (["samples.alone=0.2", "samples.augmentation=flips"], "leaves grey values alone; give alone 0"),
     ],
 )
