@@ -79,8 +79,8 @@ class SampleSettings:
     mirrored : int or None
         Voxels that a crop may reach beyond the volume, mirrored; 0 only fills up volumes that are too small.
     zoom : float
-        Up to how many times a slice is enlarged, so that the network meets pores larger than those of its corpus; 1 does
-        not. For ``slices`` with augmentation ``full``.
+        Up to how many times a slice is enlarged, so that the network meets pores larger than those of its corpus; at 1
+        none is. For ``slices`` with augmentation ``full``.
     alone : float
         Share of the crops whose neighbouring slices are copies of the slice itself, for pictures that do not follow on
         one another. With augmentation ``full``.

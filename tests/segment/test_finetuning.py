@@ -7,8 +7,9 @@ import torch
 from scipy import ndimage
 
 from evaluate import agreement
-from segment import Segmenter, finetuning, load
-from segment.finetuning import fine_tune
+from segment import Segmenter, load
+from segment.finetuning import crops, descent, fine_tune, jury
+from segment.finetuning.seen_stack import SeenStack
 from segment.networks import UNet
 from segment.strokes import hold_back, read_strokes
 
@@ -42,8 +43,8 @@ def draw(labels, *, planes=(1, 4), each=5, seed=0):
 @pytest.fixture(scope="module", autouse=True)
 def _small_crops():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetuning, "CROPS", {2: (1, 32, 32), 3: (8, 16, 16)})
-        patch.setattr(finetuning, "TRIALS", 3)
+        patch.setattr(crops, "CROPS", {2: (1, 32, 32), 3: (8, 16, 16)})
+        patch.setattr(descent, "TRIALS", 3)
         yield
 
 
@@ -148,8 +149,8 @@ def test_held_back_strokes_never_fare_worse(trained, monkeypatch, seed):
     labels = blobs(seed)
     grey = picture(labels, (0.2, 0.8), seed=seed)
     # Steps so long that they ruin the network.
-    monkeypatch.setattr("segment.finetuning.LEARNING_RATE", 10.0)
-    monkeypatch.setattr("segment.finetuning.OUTPUT_LEARNING_RATE", 100.0)
+    monkeypatch.setattr("segment.finetuning.descent.LEARNING_RATE", 10.0)
+    monkeypatch.setattr("segment.finetuning.descent.OUTPUT_LEARNING_RATE", 100.0)
     report = fine_tune(trained, grey, draw(labels, seed=seed), steps=6, rng=seed).report
     assert report.loss_after <= report.loss_before
 
@@ -161,8 +162,8 @@ def test_network_that_is_not_bettered_comes_back_as_it_came(trained, monkeypatch
     def forget(network, crops, loss):
         torch.nn.init.zeros_(network.exit.weight)
 
-    monkeypatch.setattr(finetuning, "_fit_output", forget)
-    monkeypatch.setattr(finetuning, "LEARNING_RATE", 1e-12)
+    monkeypatch.setattr(descent, "_fit_output", forget)
+    monkeypatch.setattr(descent, "LEARNING_RATE", 1e-12)
     tuned = fine_tune(trained, grey, draw(labels), steps=1, rng=0)
     assert tuned.report.kept_step is None
     assert tuned.report.refinement == "kept"
@@ -197,11 +198,11 @@ def test_tuned_segmenter_is_saved_and_loaded_as_it_is(tuned, inverted, tmp_path)
 
 
 def test_as_many_steps_are_taken_as_fit_into_the_time():
-    pace = finetuning._Pace(time.monotonic(), 1.0, None)
+    pace = descent.Pace(time.monotonic(), 1.0, None)
     pace.reserve(4.0)
     # 60 s less 8 s reserved, 3 trials of 1 s and one more for safety; the lines above take less than 10 s.
     assert 380 < pace.settle(seconds_a_step=0.1, seconds_a_trial=1.0) <= 480
-    late = finetuning._Pace(time.monotonic() - 100, 1.0, None)
+    late = descent.Pace(time.monotonic() - 100, 1.0, None)
     assert late.settle(seconds_a_step=0.1, seconds_a_trial=1.0) == 1
 
 
@@ -248,7 +249,7 @@ def test_labelled_slice_is_held_back_in_squares():
 @pytest.mark.parametrize(("slices", "basis"), [(1, "unknown"), (3, "squares")])
 def test_nine_labelled_squares_give_the_porosity_an_interval(trained, monkeypatch, slices, basis):
     # A fifth of 4 or 12 squares of the grid of 64 pixels is held back, each of which holds four of these.
-    monkeypatch.setattr(finetuning, "CELL", 32)
+    monkeypatch.setattr(jury, "CELL", 32)
     labels = blobs(4)[1:4].repeat(2, axis=1).repeat(2, axis=2)
     grey = picture(labels, (0.3, 0.7))
     alone = dataclasses.replace(trained, refine=None)
@@ -264,7 +265,7 @@ def test_nine_labelled_squares_give_the_porosity_an_interval(trained, monkeypatc
 
 def test_held_back_labels_teach_nothing(trained, inverted, monkeypatch):
     grey, _, strokes = inverted
-    monkeypatch.setattr(finetuning._Jury, "best", property(lambda jury: jury.candidates[-1]))
+    monkeypatch.setattr(jury.Jury, "best", property(lambda jury: jury.candidates[-1]))
     found = []
     for flip in (False, True):
 
@@ -273,7 +274,7 @@ def test_held_back_labels_teach_nothing(trained, inverted, monkeypatch):
             other = np.where(parts.held == UNKNOWN, UNKNOWN, 1 - parts.held).astype(np.uint8)
             return dataclasses.replace(parts, held=other) if flip else parts
 
-        monkeypatch.setattr(finetuning, "hold_back", split)
+        monkeypatch.setattr("segment.finetuning.fitting.hold_back", split)
         alone = dataclasses.replace(trained, refine=None)
         found.append(fine_tune(alone, grey, strokes, steps=2, rng=0))
     assert found[0].report.after != found[1].report.after
@@ -281,8 +282,8 @@ def test_held_back_labels_teach_nothing(trained, inverted, monkeypatch):
 
 
 def crops_of(trained, grey, parts):
-    crops = finetuning._Crops(trained.first, finetuning._Stack(trained, grey), parts.learnt, n_phases=2, seed=0)
-    return [crops(number) for number in range(8)]
+    drawn = crops.StrokeCrops(trained.first, SeenStack(trained, grey), parts.learnt, n_phases=2, seed=0)
+    return [drawn(number) for number in range(8)]
 
 
 def test_every_crop_holds_a_stroke_or_what_the_forest_says(trained, inverted):

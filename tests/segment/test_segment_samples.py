@@ -295,7 +295,7 @@ def test_a_share_of_the_slices_stands_alone(monkeypatch, share):
 
 
 def test_enlarged_slices_are_smaller_windows_with_their_labels():
-    z, y, x = np.mgrid[:3, :40, :40].astype(np.float32)
+    _, y, x = np.mgrid[:3, :40, :40].astype(np.float32)
     labels = ((y // 8 + x // 8) % 2).astype(np.uint8)
     images = np.stack([y, x])
     sample = RandomCrops([images], [labels], crop=(16, 16), seed=0, zoom=4)
