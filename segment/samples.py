@@ -45,6 +45,9 @@ class RandomCrops:
         Up to how many times a slice is enlarged, 1 or more: the crop is cut that many times smaller, by a factor drawn
         evenly in its logarithm. Grey values are interpolated linearly, labels taken from the nearest voxel. For slices
         only. Steps between neighbours stay: voxels become longer along z.
+    stride : int
+        Up to which step slices are taken, 1 or more: neighbours, or those of a block, lie 1, 2, …, `stride` slices
+        apart, each as often, as in stacks of thick slices. Blocks never reach beyond the volume for that.
     alone : float
         Share of samples whose neighbours are copies of the slice itself, so that the network understands pictures that
         do not follow on one another.
@@ -77,6 +80,7 @@ class RandomCrops:
         neighbours: int = 0,
         mirrored: int | None = None,
         zoom: float = 1.0,
+        stride: int = 1,
         alone: float = 0.0,
         strength: float = 0.0,
     ) -> None:
@@ -85,7 +89,7 @@ class RandomCrops:
         self.crop = _check_crop(crop)
         self.aware, self.strength = _share("aware", aware), _share("strength", strength)
         self.neighbours, self.mirrored = _whole("neighbours", neighbours), mirrored
-        self.zoom, self.alone = self._check_zoom(zoom), _share("alone", alone)
+        self.zoom, self.stride, self.alone = self._check_zoom(zoom), _whole("stride", stride), _share("alone", alone)
         self.margin = [min(_whole("mirrored", mirrored or 0), side // 2) for side in self.crop]
         self._check_volumes()
         self.strata = [_Strata(volume) for volume in labels] if self.aware else []
@@ -94,8 +98,9 @@ class RandomCrops:
         """Return ``image`` (C, …) and ``labels`` (…) of one sample; of neighbours the image is (2 k + 1, Y, X)."""
         rng = np.random.default_rng((self.seed, index))
         which = int(rng.integers(len(self.labels)))
-        size = self._size(rng)
-        labels, image = self._cut(which, self._corner(which, size, rng), size)
+        step = self._step(which, rng)
+        size = self._size(step, rng)
+        labels, image = self._cut(which, self._corner(which, size, rng), size, step)
         labels, image = _turn(labels, image, rng)
         if self.alone and rng.random() < self.alone:
             image = image[:, [image.shape[1] // 2] * image.shape[1]]
@@ -105,12 +110,21 @@ class RandomCrops:
             labels, image = labels[0], image[0] if self.neighbours else image[:, 0]
         return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels.astype(np.int64))}
 
-    def _size(self, rng: np.random.Generator) -> tuple[int, int, int]:
+    def _step(self, which: int, rng: np.random.Generator) -> int:
+        """Draw how far apart slices are taken."""
+        if self.stride == 1:
+            return 1
+        step = 1 + int(rng.integers(self.stride))
+        if self.flat:
+            return step
+        return max(1, min(step, (len(self.labels[which]) - 1) // max(1, self.crop[0] - 1)))
+
+    def _size(self, step: int, rng: np.random.Generator) -> tuple[int, int, int]:
         """Draw how large a crop is cut."""
-        if self.zoom == 1:
-            return self.crop
-        side = max(1, round(self.crop[1] / self.zoom ** rng.random()))
-        return self.crop[0], side, side
+        depth, side, _ = self.crop
+        if self.zoom > 1:
+            side = max(1, round(side / self.zoom ** rng.random()))
+        return step * (depth - 1) + 1, side, side
 
     def _corner(self, which: int, size: Sequence[int], rng: np.random.Generator) -> list[int]:
         """Draw where a crop of this size begins."""
@@ -125,16 +139,19 @@ class RandomCrops:
             return [min(max(a, low), high) for a, low, high in zip(corner, lowest, highest, strict=True)]
         return [low + int(rng.integers(high - low + 1)) for low, high in zip(lowest, highest, strict=True)]
 
-    def _cut(self, which: int, corner: Sequence[int], size: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _cut(
+        self, which: int, corner: Sequence[int], size: Sequence[int], step: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         labels, image = self.labels[which], self.images[which]
         for axis, (a, side) in enumerate(zip(corner, size, strict=True)):
             length = labels.shape[axis]
             window = _window(a, side, length)
             labels = labels[(slice(None),) * axis + (window,)]
             if axis == 0 and self.neighbours:
-                window = np.clip(np.arange(a - self.neighbours, a + self.neighbours + 1), 0, length - 1)
+                around = step * np.arange(-self.neighbours, self.neighbours + 1)
+                window = np.clip(a + around, 0, length - 1)
             image = image[(slice(None),) * (axis + 1) + (window,)]
-        return labels, image
+        return (labels, image) if self.flat else (labels[::step], image[:, ::step])
 
     def _check_zoom(self, zoom: Any) -> float:
         if isinstance(zoom, bool) or not isinstance(zoom, int | float) or not 1 <= zoom <= self.crop[1]:
@@ -146,6 +163,10 @@ class RandomCrops:
     def _check_volumes(self) -> None:
         if self.neighbours and not self.flat:
             raise ValueError(f"neighbours is {self.neighbours}, but crops are blocks; give 0, or a crop of two numbers")
+        if self.stride < 1:
+            raise ValueError(f"stride is {self.stride}; give a whole number, 1 or more")
+        if self.stride > 1 and self.flat and not self.neighbours:
+            raise ValueError(f"stride is {self.stride}, but samples have no neighbours; give 1, or neighbours above 0")
         if self.alone and not self.neighbours:
             raise ValueError(f"alone is {self.alone}, but samples have no neighbours; give 0, or neighbours above 0")
         if len(self.images) != len(self.labels) or not len(self.labels):

@@ -81,6 +81,9 @@ class SampleSettings:
     zoom : float
         Up to how many times a slice is enlarged, so that the network meets pores larger than those of its corpus; at 1
         none is. For ``slices`` with augmentation ``full``.
+    stride : int
+        Up to which step neighbours, or the slices of a block, are taken, for stacks of thick slices; 1 takes each. With
+        augmentation ``full``.
     alone : float
         Share of the crops whose neighbouring slices are copies of the slice itself, for pictures that do not follow on
         one another. With augmentation ``full``.
@@ -94,6 +97,7 @@ class SampleSettings:
     aware: float = 0.0
     mirrored: int | None = None
     zoom: float = 1.0
+    stride: int = 1
     alone: float = 0.0
     strength: float = 0.0
     augmentation: Literal["full", "flips", "none"] = "full"
@@ -101,7 +105,7 @@ class SampleSettings:
     def __post_init__(self) -> None:
         if self.augmentation == "full":
             return
-        for name, nothing in (("strength", 0), ("zoom", 1), ("alone", 0)):
+        for name, nothing in (("strength", 0), ("zoom", 1), ("stride", 1), ("alone", 0)):
             if getattr(self, name) != nothing:
                 raise ConfigError(
                     f"samples.{name} is {getattr(self, name)} and samples.augmentation '{self.augmentation}', which "

@@ -291,6 +291,44 @@ def test_a_share_of_the_slices_stands_alone(monkeypatch, share):
     assert abs(lone - 400 * share) <= 5 * np.sqrt(400 * share * (1 - share))
 
 
+# Thick slices
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_neighbours_lie_up_to_so_many_slices_apart(monkeypatch, k):
+    monkeypatch.setattr(samples, "_regreyed", lambda grey, rng, strength: grey)
+    image = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None, None], (40, 4, 4))
+    sample = RandomCrops([image[None]], [image.astype(np.uint8)], crop=(4, 4), seed=0, neighbours=k, stride=3)
+    steps = []
+    for index in range(300):
+        found = sample(index)
+        z, seen = int(found["labels"][0, 0]), found["image"][:, 0, 0].numpy()
+        if not 3 * k <= z < 40 - 3 * k:
+            continue
+        steps.append(int(seen[1] - seen[0]))
+        np.testing.assert_array_equal(seen, z + steps[-1] * np.arange(-k, k + 1))
+    counts = np.bincount(steps, minlength=4)
+    assert counts[0] == 0
+    # Five standard deviations.
+    assert (np.abs(counts[1:] - len(steps) / 3) < 5 * np.sqrt(len(steps) * 2 / 9)).all()
+
+
+@pytest.mark.parametrize(("depth", "most"), [(3, 1), (6, 2), (20, 3)])
+def test_blocks_take_every_so_manieth_slice_and_stay_inside(monkeypatch, depth, most):
+    monkeypatch.setattr(samples, "_regreyed", lambda grey, rng, strength: grey)
+    image = np.broadcast_to(np.arange(depth, dtype=np.float32)[:, None, None], (depth, 4, 4))
+    settings = {"crop": (3, 4, 4), "seed": 0, "stride": 3, "aware": 0.5}
+    sample = RandomCrops([image[None]], [image.astype(np.uint8)], **settings)
+    steps = set()
+    for index in range(100):
+        found = sample(index)
+        seen = found["labels"][:, 0, 0]
+        steps.add(int(seen[1] - seen[0]))
+        assert seen[2] - seen[1] == seen[1] - seen[0]
+        assert torch.equal(found["image"][0, :, 0, 0], seen.float())
+    assert steps == set(range(1, most + 1))
+
+
 # Enlarged slices
 
 
@@ -473,6 +511,9 @@ def test_crop_that_is_not_square_is_refused(random_volumes):
         ({"neighbours": 1, "crop": (2, 4, 4)}, "neighbours is 1, but crops are blocks"),
         ({"alone": 2.0}, "alone is 2.0; give a number from 0 to 1"),
         ({"alone": 0.5}, "alone is 0.5, but samples have no neighbours"),
+        ({"stride": 0}, "stride is 0; give a whole number, 1 or more"),
+        ({"stride": 1.5}, "stride is 1.5; give a whole number"),
+        ({"stride": 2}, "stride is 2, but samples have no neighbours; give 1, or neighbours above 0"),
         ({"zoom": 0.5}, "zoom is 0.5; give a number from 1 to the side of the crop, 4"),
         ({"zoom": 5}, "zoom is 5; give"),
         ({"zoom": float("nan")}, "zoom is nan"),

@@ -282,6 +282,7 @@ def test_temperature_of_many_volumes_is_found_from_some_of_their_planes(wild_seg
             ["samples.zoom=2", "samples.augmentation=none"],
             "leaves grey values alone; give zoom 1, or augmentation 'full'",
         ),
+        (["samples.stride=2", "samples.augmentation=none"], "leaves grey values alone; give stride 1"),
         (["samples.alone=0.2", "samples.augmentation=flips"], "leaves grey values alone; give alone 0"),
     ],
 )
