@@ -276,7 +276,10 @@ def _segment(parsed: argparse.Namespace) -> None:
     warnings = list(summary["warnings"])
     if summary["domain"] and not summary["domain"]["inside"]:
         causes = "; ".join(summary["domain"]["furthest"])
-        warnings.append(f"the images are unlike those of the training ({causes}): do not trust the interval")
+        warnings.append(
+            f"the images are unlike those of the training ({causes}): do not trust the interval; a few --strokes would "
+            "fit the model to them"
+        )
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
