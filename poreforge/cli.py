@@ -276,10 +276,9 @@ def _segment(parsed: argparse.Namespace) -> None:
     warnings = list(summary["warnings"])
     if summary["domain"] and not summary["domain"]["inside"]:
         causes = "; ".join(summary["domain"]["furthest"])
-        warnings.append(
-            f"the images are unlike those of the training ({causes}): do not trust the interval; a few --strokes would "
-            "fit the model to them"
-        )
+        others = " or ".join(f"--model {name}" for name in summary["domain"]["better_known_to"])
+        cure = f"{others} has learnt from such images" if others else "a few --strokes would fit the model to them"
+        warnings.append(f"the images are unlike those of the training ({causes}): do not trust the interval; {cure}")
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -20,7 +20,7 @@ from segment.inference import Precision, check_precision, choose_device
 from segment.memory import available_bytes
 from segment.parts import Gathered, Parts, predict_parts, shares_of
 from segment.preprocessing import Levels
-from segment.segmenter import Segmenter
+from segment.segmenter import Segmenter, shipped_models_like
 from segment.slicing_axis import slicing_axis
 from segment.trust import Judgement
 from synth.workers import check_workers, connect, local_client, spread
@@ -84,6 +84,8 @@ class _Result:
     coverage: float
     phases: tuple[str, ...]
     judgement: Judgement | None
+    # Shipped models that know such pictures, where this one does not.
+    better_known_to: list[str]
 
 
 def segment_file(
@@ -230,7 +232,9 @@ def _gather(parts: Parts, segmenter: Segmenter, grey: Any) -> _Result:
     porosity = int(gathered.counts[:, 0].sum()) / grey.size
     found = segmenter.porosity_interval(porosity, gathered.undecided / grey.size)
     interval = found.low, found.high
-    return _Result(gathered, porosity, interval, found.coverage, segmenter.phases, segmenter.judge(grey))
+    judgement = segmenter.judge(grey)
+    others = shipped_models_like(grey) if judgement is not None and not judgement.inside else []
+    return _Result(gathered, porosity, interval, found.coverage, segmenter.phases, judgement, others)
 
 
 def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str, Any]:
@@ -274,7 +278,12 @@ def _domain_facts(result: _Result) -> dict[str, Any] | None:
     judgement = result.judgement
     if judgement is None:
         return None
-    return {"inside": judgement.inside, "p_value": judgement.p_value, "furthest": list(judgement.furthest)}
+    return {
+        "inside": judgement.inside,
+        "p_value": judgement.p_value,
+        "furthest": list(judgement.furthest),
+        "better_known_to": result.better_known_to,
+    }
 
 
 def _domain_sentence(result: _Result) -> str:
@@ -285,8 +294,14 @@ def _domain_sentence(result: _Result) -> str:
         return "In noise, sharpness, contrast and stripes the images are like those of the training."
     return (
         f"The images are unlike those of the training (p = {judgement.p_value:.2f}): {'; '.join(judgement.furthest)}. "
-        "Neither the interval nor the probabilities can be trusted."
+        f"Neither the interval nor the probabilities can be trusted.{_better_models(result.better_known_to)}"
     )
+
+
+def _better_models(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f" Shipped models that have learnt from such images: {', '.join(names)}."
 
 
 def _write_report(path: Path, grey: Any, result: _Result, summary: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """From pictures to labels: corrections, thresholds, networks and the two-stage segmenter."""
 
 from segment.correction import Corrected, CorrectionSettings, correct
-from segment.segmenter import Segmentation, Segmenter, load, shipped_models
+from segment.segmenter import Segmentation, Segmenter, load, shipped_models, shipped_models_like
 from segment.thresholds import hysteresis, hysteresis_levels, multi_otsu, otsu, porosity_threshold
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "otsu",
     "porosity_threshold",
     "shipped_models",
+    "shipped_models_like",
 ]

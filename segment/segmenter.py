@@ -31,7 +31,7 @@ from segment.trust import (
 )
 from volume import from_one_hot
 
-__all__ = ["Segmentation", "Segmenter", "is_undecided", "load", "shipped_models"]
+__all__ = ["Segmentation", "Segmenter", "is_undecided", "load", "shipped_models", "shipped_models_like"]
 
 # Of slices of 512 pixels and blocks of 160 voxels in the slice a network's working memory is a few hundred MB; along z
 # a layer of blocks is held over the whole slice, so that they are thinner there.
@@ -368,6 +368,23 @@ def load(name_or_folder: str | Path) -> Segmenter:
 def shipped_models() -> list[str]:
     """Return the names of the models in the package."""
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{DESCRIPTION}"))
+
+
+def shipped_models_like(grey: Any) -> list[str]:
+    """Return the shipped models whose training pictures are like this one, those nearest first.
+
+    Parameters
+    ----------
+    grey : array-like, shape (Z, Y, X)
+        As in `Segmenter.judge`; of a picture too small to be judged no model is known.
+    """
+    try:
+        seen = image_statistics(grey)
+    except ValueError:
+        return []
+    domains = {name: load(name).domain for name in shipped_models()}
+    judged = {name: domain.judge(seen) for name, domain in domains.items() if domain}
+    return sorted((name for name, found in judged.items() if found.inside), key=lambda name: -judged[name].p_value)
 
 
 def is_undecided(probability: np.ndarray) -> np.ndarray:

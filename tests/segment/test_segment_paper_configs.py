@@ -138,7 +138,7 @@ def test_corpora_of_the_best_training_are_those_that_its_header_makes():
         assert made.count > config.validation
 
 
-@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl", "redox-cell", "ncm-particle"])
+@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl", "ncm-particle", "redox-cell", "xray"])
 def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(name):
     slices, refine = (read(f"{name}/{stage}.yaml") for stage in ("slices", "refine"))
     assert (slices.stage, refine.stage) == ("slices", "refine")
