@@ -138,14 +138,25 @@ def test_corpora_of_the_best_training_are_those_that_its_header_makes():
         assert made.count > config.validation
 
 
-@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl", "ncm-particle", "redox-cell", "xray"])
+@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl", "ncm-particle", "redox-cell"])
 def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(name):
     slices, refine = (read(f"{name}/{stage}.yaml") for stage in ("slices", "refine"))
     assert (slices.stage, refine.stage) == ("slices", "refine")
     assert refine.first_stage == str(slices.out) == f"runs/{name}/slices"
     assert (refine.corpora, refine.phases, refine.validation) == (slices.corpora, slices.phases, slices.validation)
-    for folder in slices.corpora:
-        several = SEGMENT / name / "corpora" / f"{folder.name}.yaml"
-        recipe = several if several.is_file() else SEGMENT / name / f"{folder.name}.yaml"
-        assert load_config(CorpusConfig, recipe).count > slices.validation
+    check_recipes(slices)
+
+
+@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/wide.yaml"])
+def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
+    config = read(file)
+    assert config.stage == "slices"
+    check_recipes(config)
+
+
+def check_recipes(config):
+    for folder in config.corpora:
+        several = SEGMENT / folder.parent.name / "corpora" / f"{folder.name}.yaml"
+        recipe = several if several.is_file() else SEGMENT / folder.parent.name / f"{folder.name}.yaml"
+        assert load_config(CorpusConfig, recipe).count > config.validation
         assert f"--out {folder}" in recipe.read_text(encoding="utf-8")
