@@ -189,7 +189,7 @@ FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*
 
 
 def describes_a_corpus(file):
-    return file.endswith("corpus.yaml") or file.startswith("segment/fibsem/corpora/")
+    return file.endswith("corpus.yaml") or (file.startswith("segment/") and "/corpora/" in file)
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if describes_a_corpus(file)])

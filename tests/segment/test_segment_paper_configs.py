@@ -147,7 +147,7 @@ def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(nam
     check_recipes(slices)
 
 
-@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/wide.yaml"])
+@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/slices-wide.yaml"])
 def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
     config = read(file)
     assert config.stage == "slices"
