@@ -26,14 +26,14 @@ PLANES = 16
 Measure = Callable[[Volume], float]
 
 
-def _along(axis: int, solve: Callable[..., float]) -> Measure:
-    """Return a property of the pores along an axis; infinite where no pore leads through."""
+def _along(axis: int, solve: Callable[..., float], *, blocked: float) -> Measure:
+    """Return a property of the pores along an axis, and what it is where no pore leads through."""
 
     def measure(labels: Volume) -> float:
         try:
             return solve(Volume(np.asarray(labels) == 0, labels.voxel_size_um), axis)
         except NoPathError:
-            return math.inf
+            return blocked
 
     return measure
 
@@ -47,17 +47,18 @@ def _tortuosity(pores: Volume, axis: int) -> float:
 
 
 def _permeability(pores: Volume, axis: int) -> float:
-    try:
-        return float(permeability(pores, axis=axis).permeability)
-    except NoPathError:
-        return 0.0
+    return float(permeability(pores, axis=axis).permeability)
 
 
 # Name, and its properties with their units, where L stands for the unit of length.
 MEASURES: dict[str, dict[str, tuple[str, Measure]]] = {
     "surface": {"specific surface": ("1 / L", _surface)},
-    "tortuosity": {f"tortuosity factor along {'zyx'[axis]}": ("", _along(axis, _tortuosity)) for axis in range(3)},
-    "permeability": {f"permeability along {'zyx'[axis]}": ("L²", _along(axis, _permeability)) for axis in range(3)},
+    "tortuosity": {
+        f"tortuosity factor along {'zyx'[axis]}": ("", _along(axis, _tortuosity, blocked=math.inf)) for axis in range(3)
+    },
+    "permeability": {
+        f"permeability along {'zyx'[axis]}": ("L²", _along(axis, _permeability, blocked=0.0)) for axis in range(3)
+    },
 }
 
 
@@ -118,6 +119,8 @@ def calibrate_file(
         slabs = _Slabs(probability)
         alone = sum(int((slab[0] > slab[1]).sum()) for slab in slabs) / math.prod(probability.shape)
         shifts = {end: find_shift(slabs, value) for end, value in wanted.items()}
+        # What cannot be measured is refused before anything is written.
+        carried = _carry(slabs, shifts, measures, probability.voxel_size_um)
         make_output_folder(out.parent)
         about: dict[str, Any] = {
             "shape": probability.shape,
@@ -126,7 +129,6 @@ def calibrate_file(
         }
         for end, shift in shifts.items():
             write_labels(files[end], label_slabs(slabs, shift), **about)
-        carried = _carry(slabs, shifts, measures, probability.voxel_size_um)
         summary = _summary(path, probability, alone, shifts, carried)
         pictures = _pictures(probability, shifts)
     write_summary(out.with_name(f"{bare_name(out)}-summary.json"), summary)
@@ -151,7 +153,7 @@ def _check_measures(measures: Sequence[str]) -> None:
 def _phases_beside(path: Path) -> tuple[str, ...]:
     """Return the model's phases as the summary beside the probabilities tells them."""
     summary = path.with_name(f"{bare_name(path).removesuffix(PROBABILITY)}-summary.json")
-    phases = tuple(read_summary(summary)["fractions"]) if summary.is_file() else PHASES
+    phases = tuple(read_summary(summary).get("fractions", PHASES)) if summary.is_file() else PHASES
     if len(phases) != len(PHASES):
         raise ValueError(
             f"'{path}' holds the probability of '{phases[0]}' alone, and the model tells {len(phases)} phases apart; "

@@ -444,7 +444,8 @@ def _crops(config: TrainingConfig, images: list[np.ndarray], labels: list[np.nda
     which: dict[str, Any] = {"crop": config.crop, "seed": config.seed, "neighbours": config.neighbours}
     which |= {"aware": samples.aware, "mirrored": samples.mirrored}
     if samples.augmentation == "full":
-        return RandomCrops(images, labels, zoom=samples.zoom, alone=samples.alone, strength=samples.strength, **which)
+        which |= {"zoom": samples.zoom, "stride": samples.stride, "alone": samples.alone, "strength": samples.strength}
+        return RandomCrops(images, labels, **which)
     return PlainCrops(images, labels, flips=samples.augmentation == "flips", **which)
 
 

@@ -100,6 +100,7 @@ def test_a_measurement_that_the_pictures_contradict_is_warned_of(pore, capsys):
         (["--porosity", "nan"], "the porosity is nan; give"),
         (["--porosity", 0.6, "--interval", 0.3, 0.5], "its interval 0.3 to 0.5; give fractions from 0 to 1"),
         (["--porosity", 0.6, "--measure", "surfaces"], "'surfaces' is no property that can be measured; choose from"),
+        (["--porosity", 0.6, "--measure", "permeability", "--voxel-size", 1, 1, 2], "cube"),
         (["--porosity", 0.6, "--out", "stack-labels-probability.tif"], "would replace 'stack-labels-probability.tif'"),
     ],
 )  # fmt: skip

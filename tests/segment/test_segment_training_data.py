@@ -13,6 +13,7 @@ from learn import LoopSettings
 from segment.crops import PlainCrops
 from segment.losses import CrossEntropy, build_loss
 from segment.monitor import ValidationMonitor
+from segment.samples import RandomCrops
 from segment.training import NetworkSettings, SampleSettings, TrainingConfig, calibrate, train_stage
 from volume import Corpus, Volume
 
@@ -224,6 +225,20 @@ def test_flipped_crops_are_mirrored_along_each_of_their_axes_and_never_turned(cr
     assert len(steps) == ways
     sizes = (144, 12, 1)[-len(crop) :]
     assert {tuple(map(abs, step)) for step in steps} == {sizes}
+
+
+def test_every_setting_of_the_samples_reaches_the_crops(make_corpus, config, monkeypatch):
+    given = {"aware": 0.25, "mirrored": 3, "zoom": 1.5, "stride": 2, "alone": 0.5, "strength": 0.75}
+    assert set(given) | {"augmentation"} == {field.name for field in dataclasses.fields(SampleSettings)}
+    seen = {}
+
+    def remember(images, labels, **settings):
+        seen.update(settings)
+        return RandomCrops(images, labels, **settings)
+
+    monkeypatch.setattr("segment.training.RandomCrops", remember)
+    train_stage(config(make_corpus("a", 3), neighbours=1, samples=SampleSettings(**given)))
+    assert {name: seen[name] for name in given} == given
 
 
 def test_augmentation_of_the_papers_leaves_the_grey_values_alone(make_corpus, config, monkeypatch):
