@@ -7,6 +7,7 @@ from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell,
 from synth.microscope_image import MicroscopeImage
 from synth.porespy_adapter import porespy_structure
 from synth.recipes import build_structure, image_structure
+from synth.regrouping import regroup
 from synth.sem import FIBSEM_PRESETS, FibsemSettings, fibsem, fibsem_image
 from synth.size_laws import frozen_distribution
 from synth.spheres import sphere_pack
@@ -44,6 +45,7 @@ __all__ = [
     "intersection",
     "porespy_structure",
     "redox_cell",
+    "regroup",
     "secondary_particle",
     "sofc_electrode",
     "sphere_pack",

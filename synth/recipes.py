@@ -15,6 +15,7 @@ from synth.laws import LAWS, Law, draw
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
 from synth.microscope_image import MicroscopeImage
 from synth.porespy_adapter import PREFIX, porespy_structure
+from synth.regrouping import regroup
 from synth.sem import FIBSEM_PRESETS, fibsem_image
 from synth.spheres import sphere_pack
 from synth.structure import Structure
@@ -65,7 +66,7 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
         ``generator`` names one of `GENERATORS`, or one of PoreSpy's as ``porespy.blobs``; the other keys are its
         arguments. A number may be given as ``{uniform: [low, high]}``, ``{log_uniform: [low, high]}`` or
         ``{choice: [a, b, …]}``; a distribution of sizes, where the generator takes one, by its ``name`` and
-        parameters.
+        parameters. ``regroup`` makes new phases of the generator's, see `synth.regroup`.
     seed : int
         Decides what is drawn and the structure itself.
 
@@ -81,7 +82,13 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     """
     # Two streams, so that the numbers as drawn and the seed make the same structure again.
     drawing, rng = np.random.default_rng(seed).spawn(2)
-    arguments = draw_numbers(to_plain(recipe), drawing)
+    plain = to_plain(recipe)
+    groups = plain.pop("regroup", None)
+    structure = _generate(draw_numbers(plain, drawing), rng)
+    return structure if groups is None else regroup(structure, groups)
+
+
+def _generate(arguments: dict[str, Any], rng: np.random.Generator) -> Structure:
     name = arguments.pop("generator", None)
     if isinstance(name, str) and name.startswith(PREFIX):
         if "shape" not in arguments:
