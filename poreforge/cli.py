@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--phases", nargs="+", metavar="NAME", help="of the strokes (default: those of the model)")
     segment.add_argument("--minutes", type=float, metavar="T", help="to learn from the strokes (default: 1)")
     segment.add_argument("--keep-model", type=Path, metavar="DIR", help="what it has learnt (default: VOLUME-model)")
+    segment.add_argument(
+        "--slices", default="auto", metavar="HOW",
+        help="stack: neighbours tell of one another; single: each by itself; auto (default): as they look",
+    )  # fmt: skip
     segment.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")
     segment.add_argument(
         "--precision",
@@ -260,15 +264,19 @@ def _stopping_politely(program: str, advice: str) -> Iterator[None]:
 
 def _segment(parsed: argparse.Namespace) -> None:
     from poreforge.segmentation import Computing, segment_file
+    from segment.slice_order import check_slices
 
     out = parsed.out or Path(f"{bare_name(parsed.volume)}-labels.tif")
     computing = Computing(parsed.device, parsed.precision, parsed.workers, parsed.scheduler)
     computing.check()
+    check_slices(parsed.slices)
     model = _taught_model(parsed)
     with _stopping_politely(
         "poreforge segment", f"what is finished stays beside '{out}', the same command with --model {model} goes on"
     ):
-        summary = segment_file(parsed.volume, out, model=model, voxel_size_um=parsed.voxel_size, computing=computing)
+        summary = segment_file(
+            parsed.volume, out, model=model, voxel_size_um=parsed.voxel_size, slices=parsed.slices, computing=computing
+        )
     low, high = summary["porosity_interval"]
     interval = f"{low:.4f} to {high:.4f}"
     report = out.with_name(f"{bare_name(out)}.html")
@@ -297,7 +305,7 @@ def _taught_model(parsed: argparse.Namespace) -> str:
     folder = parsed.keep_model or Path(f"{bare_name(parsed.volume)}-model")
     report = fine_tune_file(
         parsed.volume, parsed.strokes, folder, model=parsed.model, phases=parsed.phases,
-        unlabelled=parsed.unlabelled, minutes=parsed.minutes,
+        unlabelled=parsed.unlabelled, slices=parsed.slices, minutes=parsed.minutes,
     )  # fmt: skip
     print(f"{report_sentence(report)}; model in {folder}")
     return str(folder)

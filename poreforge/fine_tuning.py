@@ -12,6 +12,7 @@ from launch import make_output_folder
 from segment import load
 from segment.classical import UNKNOWN
 from segment.finetuning import FineTuningReport, fine_tune
+from segment.slice_order import SliceOrder
 from volume import read
 
 __all__ = ["FINE_TUNING", "fine_tune_file", "report_sentence"]
@@ -27,6 +28,7 @@ def fine_tune_file(
     model: str,
     phases: Sequence[str] | None = None,
     unlabelled: int = UNKNOWN,
+    slices: SliceOrder = "auto",
     minutes: float | None = None,
 ) -> FineTuningReport:
     """Fit a trained segmenter to the strokes that a user has drawn on a volume, and save it.
@@ -46,6 +48,8 @@ def fine_tune_file(
         Name of each label; the model's own unless given.
     unlabelled : {255, 0}
         Of the strokes. With 255 phases count from 0. With 0, as painting programs have it, phase 0 is drawn as 1.
+    slices : {"auto", "stack", "single"}
+        Whether neighbouring slices tell of one another, see `segment.Segmenter`.
     minutes : float, optional
         To spend; 1 unless given.
 
@@ -60,7 +64,7 @@ def fine_tune_file(
     """
     if unlabelled not in (UNKNOWN, 0):
         raise ValueError(f"unlabelled is {unlabelled}; give {UNKNOWN} (phases count from 0) or 0 (phases count from 1)")
-    segmenter, grey = load(model), read(path)
+    segmenter, grey = dataclasses.replace(load(model), slices=slices), read(path)
     marks: Any = np.asarray(read(strokes))
     if unlabelled == 0 and np.issubdtype(marks.dtype, np.integer):
         marks = np.where(marks == 0, UNKNOWN, marks.astype(np.int64) - 1)

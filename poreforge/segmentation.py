@@ -21,6 +21,7 @@ from segment.memory import available_bytes
 from segment.parts import Gathered, Parts, predict_parts, shares_of
 from segment.preprocessing import Levels
 from segment.segmenter import Segmenter, shipped_models_like
+from segment.slice_order import LEAST_LIKENESS, SliceOrder, slice_likeness
 from segment.slicing_axis import slicing_axis
 from segment.trust import Judgement
 from synth.workers import check_workers, connect, local_client, spread
@@ -70,6 +71,7 @@ class _Task:
     model: str
     computing: Computing
     parts: Parts
+    slices: SliceOrder
     levels: Levels
     shares: list[list[tuple[int, int]]]
 
@@ -84,6 +86,8 @@ class _Result:
     coverage: float
     phases: tuple[str, ...]
     judgement: Judgement | None
+    slices: SliceOrder
+    warnings: list[str]
     # Shipped models that know such pictures, where this one does not.
     better_known_to: list[str]
 
@@ -94,6 +98,7 @@ def segment_file(
     *,
     model: str,
     voxel_size_um: Sequence[float] | None = None,
+    slices: SliceOrder = "auto",
     computing: Computing | None = None,
 ) -> dict[str, Any]:
     """Segment the volume in a file.
@@ -110,6 +115,8 @@ def segment_file(
         As `segment.load` takes it.
     voxel_size_um : (float, float, float), optional
         Size of a voxel along z, y, x; by default the file's.
+    slices : {"auto", "stack", "single"}
+        Whether neighbouring slices tell of one another, see `segment.Segmenter`.
     computing : Computing, optional
         Device, precision and who shares the work.
 
@@ -129,20 +136,21 @@ def segment_file(
     # All that can be refused is refused before the long work begins and the first file is written.
     computing.check()
     segmenter = load(model)
-    segmenter = dataclasses.replace(segmenter, precision=computing.precision)
+    segmenter = dataclasses.replace(segmenter, precision=computing.precision, slices=slices)
     with open_lazily(path, voxel_size_um=voxel_size_um) as grey:
         choose_for_writing(out)
         if path.resolve() in (out.resolve(), _probability_of(out).resolve()):
             raise ValueError(f"the result would replace the volume '{path}' itself; choose another name with --out")
         _refuse_short_memory(segmenter, grey.shape, processes=computing.workers or 1)
         levels = segmenter.preprocessing.measure(grey)
+        segmenter = segmenter.for_stack(grey)
         make_output_folder(out.parent)
         _refuse_short_disk(out, grey.size)
         parts = Parts(out.absolute().with_name(f".{out.name}-parts"), segmenter.layers(grey.shape))
         with _kept_if_begun(parts):
             parts.begin(_identity(path, grey, segmenter, levels))
-            _predict(_Task(path.absolute(), model, computing, parts, levels, []), segmenter, grey)
-            result = _gather(parts, segmenter, grey)
+            _predict(_Task(path.absolute(), model, computing, parts, segmenter.slices, levels, []), segmenter, grey)
+            result = _gather(parts, segmenter, grey, asked=slices)
             summary = _summary(result, grey, file=path, model=model)
             _write_all(out, parts, grey, result, summary)
         parts.remove()
@@ -202,6 +210,7 @@ def _predict_share(task: _Task, index: int) -> None:
             "file system that all workers share"
         )
     segmenter = load(task.model).on(task.computing.device, precision=task.computing.precision)
+    segmenter = dataclasses.replace(segmenter, slices=task.slices)
     with open_lazily(task.volume) as grey:
         # A share that is given out again, for its worker was lost, is not begun anew.
         for layers in shares_of([layer for layer in task.shares[index] if layer in task.parts.missing()], 1):
@@ -227,14 +236,17 @@ def _refuse_short_disk(out: Path, voxels: int) -> None:
         )
 
 
-def _gather(parts: Parts, segmenter: Segmenter, grey: Any) -> _Result:
+def _gather(parts: Parts, segmenter: Segmenter, grey: Any, *, asked: SliceOrder) -> _Result:
     gathered = parts.gather()
     porosity = int(gathered.counts[:, 0].sum()) / grey.size
     found = segmenter.porosity_interval(porosity, gathered.undecided / grey.size)
     interval = found.low, found.high
     judgement = segmenter.judge(grey)
     others = shipped_models_like(grey) if judgement is not None and not judgement.inside else []
-    return _Result(gathered, porosity, interval, found.coverage, segmenter.phases, judgement, others)
+    warnings = [*_axis_warnings(grey), *(_single_warnings(grey, segmenter) if asked == "auto" else [])]
+    return _Result(
+        gathered, porosity, interval, found.coverage, segmenter.phases, judgement, segmenter.slices, warnings, others
+    )
 
 
 def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str, Any]:
@@ -250,7 +262,8 @@ def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str,
         "fractions": dict(zip(result.phases, fractions.tolist(), strict=True)),
         "undecided": result.gathered.undecided / grey.size,
         "domain": _domain_facts(result),
-        "warnings": _warnings(grey),
+        "slices": result.slices,
+        "warnings": result.warnings,
         "software": describe_software(),
     }
 
@@ -264,13 +277,24 @@ def _write_all(out: Path, parts: Parts, grey: Any, result: _Result, summary: dic
     _write_report(out.with_name(f"{bare_name(out)}.html"), grey, result, summary)
 
 
-def _warnings(grey: Any) -> list[str]:
+def _axis_warnings(grey: Any) -> list[str]:
     axis = slicing_axis(grey)
     if not axis:
         return []
     return [
         f"the brightness jumps from plane to plane along {'zyx'[axis]} and not along z, the slicing direction: if the "
         "axes of the file are in another order than (z, y, x), swap them and segment it again"
+    ]
+
+
+def _single_warnings(grey: Any, segmenter: Segmenter) -> list[str]:
+    if segmenter.slices == "stack":
+        return []
+    likeness = slice_likeness(grey) or 0.0
+    return [
+        f"the slices do not follow on one another (their likeness is {likeness:.2f}, that of a stack {LEAST_LIKENESS} "
+        "or more), so each was segmented by itself: if they are a stack all the same, align them, or segment them "
+        "again with slices 'stack'"
     ]
 
 

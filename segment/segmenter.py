@@ -18,6 +18,7 @@ from launch import replace_when_complete
 from segment.inference import Answering, Precision, check_precision, choose_device
 from segment.networks import Network, load_network
 from segment.preprocessing import Levels, Preprocessing
+from segment.slice_order import SliceOrder, check_slices, slices_follow
 from segment.thresholds import check_grey
 from segment.tiling import fitted_tile, layers_of_tiles, planes_read, predict_slabs, predict_tiled
 from segment.trust import (
@@ -108,6 +109,9 @@ class Segmenter:
     undecided : tuple of float
         Share of the voxels that were undecided, see `is_undecided`, in each of the volumes of `porosity_errors`: the
         interval is wider where more are. If none is given, it is as wide for all volumes.
+    slices : {"auto", "stack", "single"}
+        How the networks see the slices: as a stack, in which neighbours tell of one another, or each as a picture by
+        itself. ``auto`` looks whether a stack's slices follow on one another. Not saved with the weights.
     """
 
     first: Network
@@ -120,9 +124,11 @@ class Segmenter:
     domain: Domain | None = None
     precision: Precision = "float32"
     undecided: tuple[float, ...] = ()
+    slices: SliceOrder = "auto"
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
+        check_slices(self.slices)
 
     def on(self, device: str = "auto", *, precision: Precision | None = None) -> "Segmenter":
         """Return the segmenter for another device or precision.
@@ -143,6 +149,12 @@ class Segmenter:
         networks: Any = copy.deepcopy((self.first, self.refine))
         first, refine = (network and network.to(there) for network in networks)
         return dataclasses.replace(self, first=first, refine=refine, precision=precision or self.precision)
+
+    def for_stack(self, grey: Any) -> "Segmenter":
+        """Return the segmenter with `slices` decided for a stack ``(Z, Y, X)``, of which a few slices are read."""
+        if self.slices != "auto":
+            return self
+        return dataclasses.replace(self, slices="stack" if slices_follow(grey) else "single")
 
     def predict(self, grey: Any) -> Segmentation:
         """Segment a grey volume.
@@ -237,12 +249,21 @@ class Segmenter:
             As `predict`.
         """
         levels = levels or self.preprocessing.measure(grey)
-        for probability in self._uncalibrated_slabs(grey, levels, planes or (0, grey.shape[0])):
+        predict = self._single_slabs if self.for_stack(grey).slices == "single" else self._uncalibrated_slabs
+        for probability in predict(grey, levels, planes or (0, grey.shape[0])):
             if self.temperature != 1:
                 for k in range(0, probability.shape[1], SLAB):
                     part = probability[:, k : k + SLAB]
                     part[...] = apply_temperature(part, self.temperature)
             yield probability
+
+    def _single_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
+        """Predict each slice as a stack of its own."""
+        for first, last in self.layers(grey.shape):
+            if planes[0] <= first < planes[1]:
+                slices = (np.asarray(grey[z : z + 1]) for z in range(first, last))
+                alone = [next(self._uncalibrated_slabs(one, levels, (0, 1))) for one in slices]
+                yield np.concatenate(alone, axis=1)
 
     def _uncalibrated_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
         if self.refine is None:
@@ -297,7 +318,8 @@ class Segmenter:
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change whenever a prediction could."""
-        digest = hashlib.sha256(repr((self.phases, self.preprocessing, self.temperature, self.precision)).encode())
+        settings = (self.phases, self.preprocessing, self.temperature, self.precision, self.slices)
+        digest = hashlib.sha256(repr(settings).encode())
         digest.update(repr((SLICE_TILE, SLICE_OVERLAP, BLOCK_TILE, BLOCK_OVERLAP)).encode())
         for network in (self.first, self.refine):
             for name, values in network.state_dict().items() if network else ():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from segment.finetuning.seen_stack import REACH, SeenStack
+from segment.finetuning.seen_stack import SeenStack
 from segment.losses import IGNORED
 from segment.networks import Network
 
@@ -29,11 +29,11 @@ class StrokeCrops:
         self.crop = [-(-side // network.factor) * network.factor for side in CROPS[network.dims]]
         if self.flat:
             self.crop[0] = 1
-            reach = network.config["in_channels"] // 2
-            self.image = np.stack([stack(labelled + step) for step in range(-reach, reach + 1)])
+            self.image = stack.around(labelled, network.config["in_channels"] // 2)
             planes = labelled
         else:
-            planes = np.arange(max(0, labelled[0] - REACH), min(len(learnt), labelled[-1] + REACH + 1))
+            reach = stack.reach
+            planes = np.arange(max(0, labelled[0] - reach), min(len(learnt), labelled[-1] + reach + 1))
             self.image = stack(planes)[None]
         strokes = learnt[planes]
         taught = _taught(stack.grey[planes], strokes, flat=self.flat, rng=np.random.default_rng((seed, 0)))

@@ -11,8 +11,8 @@ import torch
 
 from segment.finetuning.crops import StrokeCrops
 from segment.finetuning.descent import Pace, descend, with_new_output
-from segment.finetuning.jury import Candidate, Jury, places_of, reach_of
-from segment.finetuning.seen_stack import REACH, SeenStack
+from segment.finetuning.jury import Candidate, Jury, places_of
+from segment.finetuning.seen_stack import SeenStack
 from segment.losses import IGNORED
 from segment.segmenter import Segmenter
 from segment.strokes import hold_back, read_strokes
@@ -164,8 +164,9 @@ def fine_tune(
     parts = hold_back(marks, names, rng=rng)
     seed = int(rng.integers(2**31))
     stack, known = SeenStack(segmenter, grey), names == segmenter.phases
-    jury = Jury(stack, places_of(parts.held, reach_of(segmenter.first), most=MOST_PLACES, rng=rng), keep_first=known)
-    final = Jury(stack, places_of(parts.held, REACH, most=MOST_DEEP_PLACES, rng=rng), keep_first=True)
+    reach = stack.reach if segmenter.first.dims == 3 else 0
+    jury = Jury(stack, places_of(parts.held, reach, most=MOST_PLACES, rng=rng), keep_first=known)
+    final = Jury(stack, places_of(parts.held, stack.reach, most=MOST_DEEP_PLACES, rng=rng), keep_first=True)
     if known:
         jury.consider(segmenter.first, None, None)
     if known and segmenter.refine is not None:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from segment.finetuning.seen_stack import REACH, SeenStack
+from segment.finetuning.seen_stack import SeenStack
 from segment.losses import IGNORED
 from segment.networks import Network
 from segment.segmenter import stack_channels
 from segment.trust import apply_temperature, fit_temperature
 
-__all__ = ["Candidate", "Jury", "places_of", "reach_of"]
+__all__ = ["Candidate", "Jury", "places_of"]
 
 # Where networks are tried: squares of this many pixels with so much around them; for 3-D ones with so much around and
 # slices on both sides.
@@ -111,11 +111,6 @@ def _standard_error(one: Candidate, other: Candidate) -> float:
     return float(np.sqrt(len(apart) * apart.var(ddof=1))) if len(apart) > 1 else 0.0
 
 
-def reach_of(network: Network) -> int:
-    """Return how many slices on both sides a network is shown."""
-    return REACH if network.dims == 3 else 0
-
-
 def _square_errors(answers: Sequence[np.ndarray], places: Sequence[Place]) -> Iterator[float]:
     """Yield predicted minus true porosity of the squares that are labelled nearly everywhere."""
     for answer, place in zip(answers, places, strict=True):
@@ -155,9 +150,8 @@ def _answer(first: Network, refine: Network | None, stack: SeenStack, place: Pla
     planes = range(place.z, place.z + 1) if flat and refine is None else range(place.planes.start, place.planes.stop)
     seen = stack(planes)[None, :, place.y, place.x]
     if flat:
-        reach = first.config["in_channels"] // 2
-        around = [stack([z + step for z in planes])[:, place.y, place.x] for step in range(-reach, reach + 1)]
-        probability = _probabilities(first, np.stack(around, axis=1)).swapaxes(0, 1)
+        around = stack.around(planes, first.config["in_channels"] // 2)[:, :, place.y, place.x]
+        probability = _probabilities(first, around.swapaxes(0, 1)).swapaxes(0, 1)
     else:
         probability = _probabilities(first, seen[None])[0]
     if refine is not None:

@@ -102,6 +102,14 @@ def test_unreadable_volume_is_refused(command, spoil, tmp_path, grey, refused, t
     assert not out.exists()
 
 
+def test_order_of_slices_that_there_is_not_is_refused(tmp_path, grey, refused, tiny_model):
+    volume.write(tmp_path / "grey.tif", grey)
+    out = tmp_path / "out" / "labels.tif"
+    line = refused("segment", tmp_path / "grey.tif", "--model", tiny_model, "--slices", "alone", "--out", out)
+    assert "slices is 'alone'; give one of auto, stack, single" in line
+    assert not out.parent.exists()
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

@@ -1,10 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
 import segment
 import volume
 from poreforge.cli import main
 from poreforge.outputs import bare_name
+from segment.networks import UNet
 from volume import Volume
 
 
@@ -57,12 +61,39 @@ def test_labels_probability_numbers_and_report_are_those_of_the_model(
 def test_images_unlike_those_of_the_training_are_warned_of(tmp_path, monkeypatch, strict_json, capsys):
     monkeypatch.chdir(tmp_path)
     volume.write("noise.tif", Volume(np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.uint8)))
-    main(["segment", "noise.tif", "--model", "fibsem", "--out", "labels.tif"])
+    main(["segment", "noise.tif", "--model", "fibsem", "--slices", "stack", "--out", "labels.tif"])
     domain = strict_json(tmp_path / "labels-summary.json")["domain"]
     assert not domain["inside"]
     assert domain["furthest"]
     assert capsys.readouterr().err.startswith("warning: the images are unlike those of the training (")
     assert "unlike those of the training" in (tmp_path / "labels.html").read_text(encoding="utf-8")
+
+
+def test_pictures_that_do_not_follow_on_one_another_are_segmented_one_by_one(
+    tmp_path, tiny_model, strict_json, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = UNet(in_channels=3, width=4, depth=1).eval()
+    torch.nn.init.normal_(network.exit.weight, std=2)
+    dataclasses.replace(segment.load(tiny_model), first=network).save("neighbours")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32)).astype(np.uint8)
+    volume.write("noise.tif", Volume(noise))
+    complaints = {}
+    for name, options in {
+        "auto": [], "single": ["--slices", "single"], "stack": ["--slices", "stack"], "shared": ["--workers", "2"],
+    }.items():  # fmt: skip
+        main(["segment", "noise.tif", "--model", "neighbours", "--out", f"{name}.tif", *options])
+        complaints[name] = capsys.readouterr().err
+    assert complaints["auto"].startswith("warning: the slices do not follow on one another (their likeness is ")
+    assert "Warning: the slices do not follow" in (tmp_path / "auto.html").read_text(encoding="utf-8")
+    assert "slices" not in complaints["single"] + complaints["stack"]
+    how = {name: strict_json(tmp_path / f"{name}-summary.json")["slices"] for name in complaints}
+    assert how == {"auto": "single", "single": "single", "stack": "stack", "shared": "single"}
+    found = {name: volume.read(f"{name}-probability.tif").array for name in complaints}
+    np.testing.assert_array_equal(found["auto"], found["single"])
+    np.testing.assert_array_equal(found["auto"], found["shared"])
+    assert np.abs(found["auto"] - found["stack"]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

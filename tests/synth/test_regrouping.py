@@ -45,9 +45,7 @@ def test_walls_between_two_levels_have_exactly_their_fraction():
 
 def test_walls_have_the_surface_that_is_expected_of_a_band():
     recipe = LEVELS | {"shape": [96, 96, 96], "length_vox": 12.0, "fractions": [0.3, 0.3, 0.4]}
-    walls = synth.build_structure(
-        recipe | {"regroup": {"pore": ["pore", "phase 2"], "solid": ["phase 1"]}}, seed=1
-    )
+    walls = synth.build_structure(recipe | {"regroup": {"pore": ["pore", "phase 2"], "solid": ["phase 1"]}}, seed=1)
     found = minkowski(walls.labels == 1).specific_surface
     assert found == pytest.approx(walls.truth["expected"]["solid"]["specific_surface"], rel=0.1)
 
