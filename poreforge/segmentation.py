@@ -257,6 +257,7 @@ def _summary(result: _Result, grey: Any, *, file: Path, model: str) -> dict[str,
         "shape": list(grey.shape),
         "voxel_size_um": grey.voxel_size_um,
         "porosity": result.porosity,
+        "expected_porosity": result.gathered.pore / grey.size,
         "porosity_interval": list(result.porosity_interval),
         "interval_coverage": result.coverage,
         "fractions": dict(zip(result.phases, fractions.tolist(), strict=True)),
@@ -335,7 +336,10 @@ def _write_report(path: Path, grey: Any, result: _Result, summary: dict[str, Any
         f"{result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated. It says nothing "
         "about a material or an instrument that is unlike all of them: look at the pictures."
     )
-    unsure = f"{summary['undecided']:.1%} of the voxels have no phase with a probability of 0.8."
+    unsure = (
+        f"{summary['undecided']:.1%} of the voxels have no phase with a probability of 0.8. The mean probability of "
+        f"the pore, which does not lean to the likelier phase as labels do, is {summary['expected_porosity']:.2%}."
+    )
     rows = [[name, f"{fraction:.2%}"] for name, fraction in summary["fractions"].items()]
     sections = [
         Section(

@@ -29,12 +29,15 @@ class Gathered:
         Voxels of each label in each slice.
     undecided : int
         Voxels of which no phase has a probability of 0.8.
+    pore : float
+        Sum of the probability of the pore.
     shown : dict
         From the number of a slice to its labels and the probability of these, both (Y, X).
     """
 
     counts: np.ndarray
     undecided: int
+    pore: float
     shown: dict[int, tuple[np.ndarray, np.ndarray]]
 
 
@@ -80,6 +83,7 @@ class Parts:
                 pore=probability[0],
                 counts=counts,
                 undecided=np.count_nonzero(is_undecided(probability)),
+                pore_sum=probability[0].sum(dtype=np.float64),
                 **confidence,
             )
 
@@ -91,16 +95,17 @@ class Parts:
 
     def gather(self) -> Gathered:
         """Return the numbers of all slabs."""
-        counts, undecided, shown = [], 0, {}
+        counts, undecided, pore, shown = [], 0, 0.0, {}
         for layer in self.layers:
             with np.load(self._file(layer)) as part:
                 counts.append(part["counts"])
                 undecided += int(part["undecided"])
+                pore += float(part["pore_sum"])
                 for name in part.files:
                     if name.startswith("confidence-"):
                         z = int(name.partition("-")[2])
                         shown[z] = part["labels"][z - layer[0]], part[name]
-        return Gathered(np.concatenate(counts), undecided, shown)
+        return Gathered(np.concatenate(counts), undecided, pore, shown)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""

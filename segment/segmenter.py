@@ -62,6 +62,9 @@ class Segmentation:
         Probability of each phase; they add up to one.
     porosity : float
         Fraction of voxels labelled pore.
+    expected_porosity : float
+        Mean probability of the pore. Labels lean to the likelier phase where much is undecided; this does not, as far
+        as probabilities are calibrated.
     porosity_interval : (float, float)
         Where the true porosity lies with the given coverage, if the volume is like those of the calibration.
     coverage : float
@@ -75,6 +78,7 @@ class Segmentation:
     labels: np.ndarray
     probability: np.ndarray
     porosity: float
+    expected_porosity: float
     porosity_interval: tuple[float, float]
     coverage: float
     phases: tuple[str, ...]
@@ -180,8 +184,16 @@ class Segmenter:
             probability[:, first:last], labels[first:last] = slab, from_one_hot(slab)
         porosity = float(np.mean(labels == 0))
         found = self.porosity_interval(porosity, float(np.mean(is_undecided(probability))))
-        interval = found.low, found.high
-        return Segmentation(labels, probability, porosity, interval, found.coverage, self.phases, self.judge(grey))
+        return Segmentation(
+            labels,
+            probability,
+            porosity,
+            float(probability[0].mean(dtype=np.float64)),
+            (found.low, found.high),
+            found.coverage,
+            self.phases,
+            self.judge(grey),
+        )
 
     def porosity_interval(self, porosity: float, undecided: float) -> ConformalInterval:
         """Return where the true porosity lies, for volumes like those of the calibration.

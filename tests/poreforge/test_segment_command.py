@@ -46,6 +46,8 @@ def test_labels_probability_numbers_and_report_are_those_of_the_model(
     assert probability.voxel_size_um == pytest.approx(size)
     summary = strict_json(tmp_path / "out" / "labels-summary.json")
     assert summary["porosity"] == expected.porosity
+    assert summary["expected_porosity"] == pytest.approx(expected.probability[0].mean(dtype=np.float64), rel=1e-12)
+    assert expected.expected_porosity == pytest.approx(summary["expected_porosity"], rel=1e-12)
     assert tuple(summary["porosity_interval"]) == expected.porosity_interval
     assert summary["interval_coverage"] == 3 / 4
     assert summary["fractions"] == pytest.approx({"pore": expected.porosity, "solid": 1 - expected.porosity})
