@@ -128,6 +128,10 @@ class TrainingConfig:
         network that refines what either says.
     first_stage : str or None
         For ``refine``: the trained first stage, as `segment.load` takes it.
+    start : str or None
+        A segmenter, as `segment.load` takes it, whose network of this stage training begins with, instead of random
+        weights: the same kind and size, of as many phases. On the same corpora keep `validation`: what it has learnt
+        from tells nothing when it is set aside.
     validation : int
         How many volumes at the end of each corpus training leaves out; the porosity interval is calibrated on them.
     fold : (int, int) or None
@@ -160,6 +164,7 @@ class TrainingConfig:
     out: Path
     stage: Literal["slices", "blocks", "refine"] = "slices"
     first_stage: str | None = None
+    start: str | None = None
     validation: int = 2
     fold: tuple[int, int] | None = None
     validation_crops: int = 32
@@ -267,8 +272,8 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     if config.loop.monitor_every:
         inputs = _inputs(held_out, first, preprocessing)
         monitor = _monitor(config, inputs, criterion=criterion, n_phases=len(phases))
+    model = first_weights(config, n_phases=len(phases))
     begin_run(config.out, config, seed=config.seed, may_differ=config.free_keys)
-    model = fresh_network(config, n_phases=len(phases))
     train(
         model,
         crops,
@@ -475,6 +480,28 @@ def _network_input(grey: np.ndarray, first: Segmenter | None, preprocessing: Pre
         return seen
     slabs = predict_first(first.first, iter([seen]), shape=grey.shape)
     return stack_channels(np.concatenate(list(slabs), axis=1), seen)
+
+
+def first_weights(config: TrainingConfig, *, n_phases: int) -> Network:
+    """Return the network that training begins with: untrained, or that of ``config.start``."""
+    fresh = fresh_network(config, n_phases=n_phases)
+    if config.start is None:
+        return fresh
+    before = load(config.start)
+    known = before.refine if config.stage == "refine" else before.first
+    found, wanted = ({} if one is None else network_settings(one) for one in (known, fresh))
+    if known is None or found != wanted:
+        raise ValueError(
+            f"start is '{config.start}', whose network for stage '{config.stage}' is {found or 'missing'}, and that of "
+            f"this training {wanted}; set network, neighbours and phases alike, or leave start out"
+        )
+    fresh.load_state_dict(known.state_dict())
+    return fresh
+
+
+def network_settings(network: Network) -> dict[str, Any]:
+    """Return what a network was built with."""
+    return {name: value for name, value in dict(network.config).items() if not name.startswith("_")}
 
 
 def fresh_network(config: TrainingConfig, *, n_phases: int) -> Network:

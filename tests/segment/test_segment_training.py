@@ -264,6 +264,35 @@ def test_interval_may_not_rest_on_volumes_that_the_first_stage_learnt_from(tiny,
         train_stage(refine)
 
 
+def test_training_begins_with_the_weights_that_it_is_given(tiny, tmp_path):
+    settings = {"loop": {"steps": 1, "learning_rate": 1e-9, "ema_decay": 0.0}}
+    before = train_stage(tiny(out=tmp_path / "before"))
+    again = train_stage(tiny(out=tmp_path / "again", start=str(tmp_path / "before"), seed=5, **settings))
+    learnt = dict(before.first.named_parameters())
+    for name, weights in again.first.named_parameters():
+        torch.testing.assert_close(weights, learnt[name], atol=1e-6, rtol=0)
+    other = train_stage(tiny(out=tmp_path / "other", seed=5, **settings))
+    apart = [float((weights - learnt[name]).detach().abs().max()) for name, weights in other.first.named_parameters()]
+    assert max(apart) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"network": NetworkSettings("unet", {"width": 8, "depth": 1})}, "set network, neighbours and phases alike"),
+        ({"neighbours": 1}, "set network, neighbours and phases alike"),
+        ({"network": NetworkSettings("segnet", {"width": 4})}, "set network, neighbours and phases alike"),
+        ({"stage": "refine", "crop": (16, 16, 16)}, "whose network for stage 'refine' is missing"),
+    ],
+)
+def test_start_of_another_kind_is_refused_and_nothing_is_begun(tiny, tmp_path, changes, reason):
+    train_stage(tiny(out=tmp_path / "before"))
+    first = {"first_stage": str(tmp_path / "before")} if changes.get("stage") == "refine" else {}
+    with pytest.raises(ValueError, match=reason):
+        train_stage(tiny(out=tmp_path / "again", start=str(tmp_path / "before"), **changes, **first))
+    assert not (tmp_path / "again").exists()
+
+
 def test_first_stage_with_other_phases_than_the_corpus_is_refused(tiny, wild_segmenter, tmp_path):
     wild_segmenter(phases=("pore", "solid", "binder")).save(tmp_path / "three")
     with pytest.raises(ValueError, match="must have the same phases"):
