@@ -2,7 +2,7 @@
 
     python benchmarks/carry_over.py --models fibsem runs/mine --out DIR
 
-Eight stacks of 44 × 192 × 192 voxels, written here in numpy alone: foams of Voronoi cells, flakes, level cuts of two
+Eight stacks of 44 × 192 × 192 voxels, made here in numpy and scipy: foams of Voronoi cells, flakes, level cuts of two
 lengths and threads, each of one solid and of two, the second a flat mid-grey. Pores are as dark as they are deep, their
 floors nearly as bright as the cut; edges glow; curtains, a gradient, jitter of the slices and noise are added. Nothing
 here is meant to be right: it is meant to be unlike what the segmenters have learnt from. ``stacks.png`` shows all.

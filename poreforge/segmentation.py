@@ -295,7 +295,7 @@ def _single_warnings(grey: Any, segmenter: Segmenter) -> list[str]:
     return [
         f"the slices do not follow on one another (their likeness is {likeness:.2f}, that of a stack {LEAST_LIKENESS} "
         "or more), so each was segmented by itself: if they are a stack all the same, align them, or segment them "
-        "again with slices 'stack'"
+        "again with --slices stack"
     ]
 
 

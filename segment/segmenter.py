@@ -271,11 +271,16 @@ class Segmenter:
 
     def _single_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
         """Predict each slice as a stack of its own."""
+        done = tqdm(total=planes[1] - planes[0], desc="pictures", disable=None)
         for first, last in self.layers(grey.shape):
-            if planes[0] <= first < planes[1]:
-                slices = (np.asarray(grey[z : z + 1]) for z in range(first, last))
-                alone = [next(self._uncalibrated_slabs(one, levels, (0, 1))) for one in slices]
-                yield np.concatenate(alone, axis=1)
+            if not planes[0] <= first < planes[1]:
+                continue
+            alone = []
+            for z in range(first, last):
+                alone.append(next(self._uncalibrated_slabs(np.asarray(grey[z : z + 1]), levels, (0, 1))))
+                done.update()
+            yield np.concatenate(alone, axis=1)
+        done.close()
 
     def _uncalibrated_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
         if self.refine is None:
@@ -463,7 +468,7 @@ def predict_first(
     reach = network.config["in_channels"] // 2
     tile = slice_tile(network, shape)
     overlap = [min(SLICE_OVERLAP, side - 1) for side in tile]
-    for z in tqdm(range(*wanted), desc="slices", disable=None):
+    for z in tqdm(range(*wanted), desc="slices", disable=None if shape[0] > 1 else True):
         first, last = max(0, z - reach), min(shape[0], z + reach + 1)
         # The outermost slices are repeated beyond the ends of the stack.
         places = np.clip(np.arange(z - reach, z + reach + 1), 0, shape[0] - 1) - first
