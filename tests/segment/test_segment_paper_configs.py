@@ -147,7 +147,7 @@ def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(nam
     check_recipes(slices)
 
 
-@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/scales.yaml"])
+@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/slices_scales.yaml"])
 def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
     config = read(file)
     assert config.stage == "slices"
@@ -155,7 +155,7 @@ def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
 
 
 def test_first_stage_of_fibsem_goes_on_from_a_training_at_other_scales():
-    scales, slices = read("fibsem/scales.yaml"), read("fibsem/slices.yaml")
+    scales, slices = read("fibsem/slices_scales.yaml"), read("fibsem/slices.yaml")
     assert slices.start == str(scales.out)
     assert set(scales.corpora) < set(slices.corpora)
     assert (scales.network, scales.neighbours, scales.phases, scales.validation) == (
