@@ -5,13 +5,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import ndimage
 
+from segment.trust.image_statistics import LEAST_SIDE, places_of_pairs
+
 __all__ = ["LEAST_LIKENESS", "SliceOrder", "check_slices", "slice_likeness", "slices_follow"]
 
 SliceOrder = Literal["auto", "stack", "single"]
 # Slices of a stack are alike by 0.6 and more, unless they are much thicker than a pore is wide; then they tell nothing
 # of one another. Pictures of different places in one material reach 0.3 by what the instrument leaves in each.
 LEAST_LIKENESS = 0.35
-MOST_PAIRS, MOST_SIDE, LEAST_SIDE = 6, 512, 24
 # Pixels; at each what is finer (noise) and what is four times coarser (shading) is taken out.
 SCALES = (1.0, 2.0, 4.0)
 COARSER = 4.0
@@ -37,12 +38,10 @@ def slice_likeness(grey: Any) -> float | None:
     Of each slice the middle 512 × 512 pixels are looked at, less noise and shading: the difference of two Gaussian
     blurs of s and 4 s pixels, with s of 1, 2 and 4.
     """
-    depth, *sides = grey.shape
-    if depth < 2 or min(sides) < LEAST_SIDE:
+    if grey.shape[0] < 2 or min(grey.shape[1:]) < LEAST_SIDE:
         return None
-    window = tuple(slice((n - min(n, MOST_SIDE)) // 2, (n + min(n, MOST_SIDE)) // 2) for n in sides)
-    places = np.unique(np.linspace(0, depth - 2, MOST_PAIRS).astype(int)).tolist()
-    found = [_correlations(np.asarray(grey[z : z + 2]).astype(np.float32)[(slice(None), *window)]) for z in places]
+    starts, window = places_of_pairs(grey.shape)
+    found = [_correlations(np.asarray(grey[z : z + 2]).astype(np.float32)[(slice(None), *window)]) for z in starts]
     with_contrast = [one for one in found if np.isfinite(one).all()]
     return float(np.median(with_contrast, axis=0).max()) if with_contrast else None
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from segment.thresholds import check_grey, otsu
 from segment.trust.accepted_numbers import as_number
 from segment.trust.slabs import as_sliceable
 
-__all__ = ["FEATURES", "ImageStatistics", "image_statistics"]
+__all__ = ["FEATURES", "LEAST_SIDE", "ImageStatistics", "image_statistics", "places_of_pairs"]
 
 MOST_PAIRS, MOST_SIDE, LEAST_SIDE = 6, 512, 24
 # A median of absolute normal deviates, as a standard deviation.
@@ -188,13 +188,20 @@ def _looked_at(grey: Any) -> tuple[np.ndarray, float]:
         raise ValueError(
             f"grey values have shape {shape}; give (z, y, x), slices of at least {LEAST_SIDE} pixels a side"
         )
-    count, deep = max(1, min(MOST_PAIRS, shape[0] // 2)), min(2, shape[0])
-    starts = np.unique(np.linspace(0, shape[0] - deep, count).round().astype(int))
-    window = tuple(slice((n - min(n, MOST_SIDE)) // 2, (n + min(n, MOST_SIDE)) // 2) for n in shape[1:])
+    deep = min(2, shape[0])
+    starts, window = places_of_pairs(shape)
     volume = as_sliceable(grey)
     chosen = check_grey(np.concatenate([np.asarray(volume[z : z + deep])[(slice(None), *window)] for z in starts]))
     ends = np.count_nonzero(chosen == chosen.min()) + np.count_nonzero(chosen == chosen.max())
     return normalise(chosen).reshape(len(starts), deep, *chosen.shape[1:]), (ends - 2) / chosen.size
+
+
+def places_of_pairs(shape: Sequence[int]) -> tuple[list[int], tuple[slice, slice]]:
+    """Return the first slices of up to six pairs, spread evenly over a stack, and the middle of a slice, (y, x)."""
+    count = max(1, min(MOST_PAIRS, shape[0] // 2))
+    starts = np.unique(np.linspace(0, shape[0] - min(2, shape[0]), count).round().astype(int)).tolist()
+    y, x = (slice((n - min(n, MOST_SIDE)) // 2, (n + min(n, MOST_SIDE)) // 2) for n in shape[1:])
+    return starts, (y, x)
 
 
 def _noise(images: np.ndarray) -> float:
