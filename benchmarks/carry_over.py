@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from preprocessing import mean_and_error
+from networks import mean_and_error
 from scipy import ndimage
 from scipy.spatial import cKDTree
 

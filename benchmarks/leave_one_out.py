@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from preprocessing import mean_and_error, write_json
+from networks import mean_and_error, write_json
 
 import segment
 from evaluate import agreement
