@@ -104,12 +104,12 @@ def picture(solid: np.ndarray, rng: np.random.Generator, *, second_solid: bool) 
     return (255 * np.clip((image - low) / (high - low), 0, 1)).astype(np.uint8)
 
 
-def stacks() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return by name the grey values and the truth, 1 where solid."""
+def stacks(seed: int = 100) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return by name the grey values and the truth, 1 where solid; the seed is that of the first stack."""
     made = {}
     for name, material in MATERIALS.items():
         for second_solid in (False, True):
-            rng = np.random.default_rng(100 + len(made))
+            rng = np.random.default_rng(seed + len(made))
             solid = material(rng, rng.uniform(0.3, 0.65))
             grey = picture(solid, rng, second_solid=second_solid)
             made[f"{name}, {'two solids' if second_solid else 'one solid'}"] = grey, solid.astype(np.uint8)
@@ -146,9 +146,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["fibsem"], help="shipped names or folders of trainings")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=100, help="of the first stack; the table of the manual has 100")
     parsed = parser.parse_args()
     parsed.out.mkdir(parents=True, exist_ok=True)
-    made = stacks()
+    made = stacks(parsed.seed)
     save_pictures(made, parsed.out / "stacks.png")
     found = {
         name: {stack: scores(method(grey, truth), truth) for stack, (grey, truth) in made.items()}

@@ -141,7 +141,8 @@ class TrainingConfig:
         is set; as ``validation_loss`` that may be ``loop.plateau_on``.
     phases : tuple of str or None
         Names to give to the phases, where corpora name them differently or tell more apart: every label beyond the
-        last name becomes the last phase. With None all corpora must have the same names, and these are taken.
+        last name becomes the last phase. A corpus may lack the last of them, if it names the others as here. With None
+        all corpora must have the same names, and these are taken.
     crop : tuple of int
         Size of a training sample: (y, x) for ``slices``, (z, y, x) for the others.
     neighbours : int
@@ -370,9 +371,12 @@ def _phases(corpora: Sequence[Corpus], config: TrainingConfig, first: Segmenter 
     where = " and ".join(f"'{corpus.folder}'" for corpus in corpora)
     found = {tuple(entry["phases"] or ()) for corpus in corpora for entry in corpus.entries}
     if config.phases is not None:
-        fewest = min((len(names) for names in found), default=0)
-        if 0 < fewest < len(config.phases):
-            raise ValueError(f"phases are {list(config.phases)}, but a volume of {where} has only {fewest}; name fewer")
+        for names in found:
+            if 0 < len(names) < len(config.phases) and names != config.phases[: len(names)]:
+                raise ValueError(
+                    f"phases are {list(config.phases)}, but a volume of {where} has {list(names)} alone; name fewer, or "
+                    "begin with these, where it lacks the others"
+                )
         found = {config.phases}
     if first is not None:
         found.add(first.phases)

@@ -1,6 +1,7 @@
 """Structures with known truth, and the microscopes that image them."""
 
 from synth.blender import BLENDER_PRESETS, BlenderImaging, blender_image, blender_stack
+from synth.dividing import divide
 from synth.gaussian import correlation_function, gaussian_field
 from synth.gaussian_cuts import gaussian_phases
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
@@ -31,6 +32,7 @@ __all__ = [
     "build_structure",
     "catalyst_layer",
     "correlation_function",
+    "divide",
     "fibre_mat",
     "fibsem",
     "fibsem_image",

@@ -10,6 +10,7 @@ import numpy as np
 
 from launch import convert, to_plain
 from synth.blender import BLENDER_PRESETS, blender_image
+from synth.dividing import divide
 from synth.gaussian_cuts import gaussian_phases
 from synth.laws import LAWS, Law, draw
 from synth.materials import catalyst_layer, fibre_mat, gdl_with_mpl, redox_cell, secondary_particle, sofc_electrode
@@ -66,7 +67,8 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
         ``generator`` names one of `GENERATORS`, or one of PoreSpy's as ``porespy.blobs``; the other keys are its
         arguments. A number may be given as ``{uniform: [low, high]}``, ``{log_uniform: [low, high]}`` or
         ``{choice: [a, b, …]}``; a distribution of sizes, where the generator takes one, by its ``name`` and
-        parameters. ``regroup`` makes new phases of the generator's, see `synth.regroup`.
+        parameters. ``regroup`` makes new phases of the generator's, see `synth.regroup`; ``divide`` makes part of a
+        phase a new one, after that, see `synth.divide`.
     seed : int
         Decides what is drawn and the structure itself.
 
@@ -80,12 +82,23 @@ def build_structure(recipe: Mapping[str, Any], *, seed: int) -> Structure:
     ValueError
         For an unknown generator, argument or law, and for a value of the wrong type.
     """
-    # Two streams, so that the numbers as drawn and the seed make the same structure again.
-    drawing, rng = np.random.default_rng(seed).spawn(2)
+    # Streams of their own, so that the numbers as drawn and the seed make the same structure again.
+    drawing, rng, drawing_parts, parts_rng = np.random.default_rng(seed).spawn(4)
     plain = to_plain(recipe)
-    groups = plain.pop("regroup", None)
+    groups, parts = plain.pop("regroup", None), plain.pop("divide", None)
     structure = _generate(draw_numbers(plain, drawing), rng)
-    return structure if groups is None else regroup(structure, groups)
+    if groups is not None:
+        structure = regroup(structure, groups)
+    if parts is not None:
+        structure = _divide(structure, parts, drawing_parts, parts_rng)
+    return structure
+
+
+def _divide(structure: Structure, parts: Any, drawing: np.random.Generator, rng: np.random.Generator) -> Structure:
+    names = [name for name in inspect.signature(divide).parameters if name not in ("structure", "rng")]
+    if not isinstance(parts, Mapping) or set(parts) != set(names):
+        raise ValueError(f"divide is {parts!r}; give a mapping of {', '.join(names)}")
+    return divide(structure, **draw_numbers(parts, drawing), rng=rng)
 
 
 def _generate(arguments: dict[str, Any], rng: np.random.Generator) -> Structure:

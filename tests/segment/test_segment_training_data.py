@@ -101,8 +101,18 @@ def test_corpora_that_name_phases_differently_learn_together_under_names_given(m
     np.testing.assert_array_equal(merged == 0, truth == 0)
     assert set(np.unique(merged)) == {0, 1}
     assert merged.dtype == np.uint8
-    with pytest.raises(ValueError, match="has only 2; name fewer"):
+    with pytest.raises(ValueError, match=r"has \['pore', 'solid'\] alone; name fewer"):
         train_stage(config((a, b), phases=("pore", "fibre", "MPL")))
+
+
+def test_a_corpus_may_lack_the_last_phases(make_corpus, config, seen):
+    bare, coated = make_corpus("a", 2, phases=("pore", "fibre")), make_corpus("bb", 2, phases=("pore", "fibre", "MPL"))
+    assert train_stage(config((bare, coated), phases=("pore", "fibre", "MPL"))).phases == ("pore", "fibre", "MPL")
+    for (_, found), folder in zip(seen["learnt"], (bare, coated), strict=True):
+        np.testing.assert_array_equal(found, np.asarray(Corpus(folder)[0].labels))
+    assert set(np.unique(seen["learnt"][0][1])) == {0, 1}
+    with pytest.raises(ValueError, match="begin with these"):
+        train_stage(config((bare, coated), phases=("fibre", "pore", "MPL")))
 
 
 # The first stage's volumes
