@@ -263,7 +263,7 @@ def _stopping_politely(program: str, advice: str) -> Iterator[None]:
 
 
 def _segment(parsed: argparse.Namespace) -> None:
-    from poreforge.segmentation import Computing, segment_file
+    from poreforge.segmentation import Computing, name_of_porosity, segment_file
     from segment.slice_order import check_slices
 
     out = parsed.out or Path(f"{bare_name(parsed.volume)}-labels.tif")
@@ -280,7 +280,8 @@ def _segment(parsed: argparse.Namespace) -> None:
     low, high = summary["porosity_interval"]
     interval = f"{low:.4f} to {high:.4f}"
     report = out.with_name(f"{bare_name(out)}.html")
-    print(f"porosity {summary['porosity']:.4f} ({interval}); labels in {out}, report in {report}")
+    name = name_of_porosity(tuple(summary["fractions"]))
+    print(f"{name} {summary['porosity']:.4f} ({interval}); labels in {out}, report in {report}")
     warnings = list(summary["warnings"])
     if summary["domain"] and not summary["domain"]["inside"]:
         causes = "; ".join(summary["domain"]["furthest"])

@@ -27,7 +27,7 @@ from segment.trust import Judgement
 from synth.workers import check_workers, connect, local_client, spread
 from volume import choose_for_writing, open_lazily, write_slabs
 
-__all__ = ["Computing", "segment_file"]
+__all__ = ["Computing", "name_of_porosity", "segment_file"]
 
 # Labels and probabilities of a voxel, once in parts and once in the results.
 DISK_BYTES = 2 * (1 + 4)
@@ -331,14 +331,16 @@ def _better_models(names: Sequence[str]) -> str:
 
 def _write_report(path: Path, grey: Any, result: _Result, summary: dict[str, Any]) -> None:
     low, high = result.porosity_interval
+    name = name_of_porosity(result.phases)
     text = (
-        f"Porosity {result.porosity:.2%}; interval {low:.2%} to {high:.2%}. The interval covers the truth in at least "
-        f"{result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated. It says nothing "
-        "about a material or an instrument that is unlike all of them: look at the pictures."
+        f"{name[0].upper()}{name[1:]} {result.porosity:.2%}; interval {low:.2%} to {high:.2%}. The interval covers the "
+        f"truth in at least {result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated. "
+        "It says nothing about a material or an instrument that is unlike all of them: look at the pictures."
     )
     unsure = (
         f"{summary['undecided']:.1%} of the voxels have no phase with a probability of 0.8. The mean probability of "
-        f"the pore, which does not lean to the likelier phase as labels do, is {summary['expected_porosity']:.2%}."
+        f"{result.phases[0]}, which does not lean to the likelier phase as labels do, is "
+        f"{summary['expected_porosity']:.2%}."
     )
     rows = [[name, f"{fraction:.2%}"] for name, fraction in summary["fractions"].items()]
     sections = [
@@ -370,18 +372,23 @@ def _slices(grey: Any, result: _Result) -> Figure:
             picture(label_image(labels), "labels"),
             picture(confidence, "confidence", limits=(1 / len(result.phases), 1), colours="magma"),
         ]
-    caption = "Grey values; labels, pore dark; probability of the chosen label: where it is dark, do not trust it."
+    caption = f"Grey values; labels, {result.phases[0]} dark; probability of the chosen label: where it is dark, do not trust it."
     return Figure(pictures, caption, 3)
 
 
 def _profile(result: _Result) -> Figure:
-    counts = result.gathered.counts
+    counts, name = result.gathered.counts, name_of_porosity(result.phases)
     porosity = counts[:, 0] / counts.sum(axis=1)
     return curves(
-        {"porosity": (np.arange(len(porosity)), porosity)},
+        {name: (np.arange(len(porosity)), porosity)},
         x_label="slice",
-        y_label="porosity of the slice",
+        y_label=f"{name} of the slice",
         levels={"whole volume": result.porosity},
         caption="A single slice that stands out is more often a bad image than a change of the material.",
-        alt="Porosity of each slice.",
+        alt=f"{name[0].upper()}{name[1:]} of each slice.",
     )
+
+
+def name_of_porosity(phases: Sequence[str]) -> str:
+    """Return what the fraction of label 0 is called: the porosity, unless that label is no pore."""
+    return "porosity" if phases[0] == "pore" else f"volume fraction of {phases[0]}"

@@ -60,6 +60,18 @@ def test_labels_probability_numbers_and_report_are_those_of_the_model(
     assert printed.endswith("labels in out/labels.ome.tif, report in out/labels.html\n")
 
 
+def test_fraction_of_what_is_no_pore_is_not_called_porosity(run, tmp_path, grey, tiny_model, capsys):
+    named = dataclasses.replace(segment.load(tiny_model), phases=("electrolyte", "bubble"))
+    named.save(tmp_path / "cell")
+    volume.write("stack.tif", Volume(grey))
+    main(["segment", "stack.tif", "--model", "cell"])
+    assert capsys.readouterr().out.startswith("volume fraction of electrolyte 0.")
+    page = (tmp_path / "stack-labels.html").read_text(encoding="utf-8")
+    assert "Volume fraction of electrolyte " in page
+    assert "orosity" not in page
+    assert "pore" not in page.replace("poreforge", "").replace("Poreforge", "")
+
+
 def test_images_unlike_those_of_the_training_are_warned_of(tmp_path, monkeypatch, strict_json, capsys):
     monkeypatch.chdir(tmp_path)
     volume.write("noise.tif", Volume(np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.uint8)))

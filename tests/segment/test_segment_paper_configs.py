@@ -147,17 +147,18 @@ def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(nam
     check_recipes(slices)
 
 
-@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/slices_scales.yaml"])
+@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/slices_scales.yaml", "gdl-mpl/slices_scales.yaml"])
 def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
     config = read(file)
     assert config.stage == "slices"
     check_recipes(config)
 
 
-def test_first_stage_of_fibsem_goes_on_from_a_training_at_other_scales():
-    scales, slices = read("fibsem/slices_scales.yaml"), read("fibsem/slices.yaml")
+@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl"])
+def test_first_stage_goes_on_from_a_training_at_other_scales(name):
+    scales, slices = read(f"{name}/slices_scales.yaml"), read(f"{name}/slices.yaml")
     assert slices.start == str(scales.out)
-    assert set(scales.corpora) < set(slices.corpora)
+    assert set(scales.corpora) <= set(slices.corpora)
     assert (scales.network, scales.neighbours, scales.phases, scales.validation) == (
         slices.network, slices.neighbours, slices.phases, slices.validation,
     )  # fmt: skip
