@@ -334,8 +334,8 @@ def _write_report(path: Path, grey: Any, result: _Result, summary: dict[str, Any
     name = name_of_porosity(result.phases)
     text = (
         f"{name[0].upper()}{name[1:]} {result.porosity:.2%}; interval {low:.2%} to {high:.2%}. The interval covers the "
-        f"truth in at least {result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated. "
-        "It says nothing about a material or an instrument that is unlike all of them: look at the pictures."
+        f"truth in at least {result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated, "
+        "and says nothing about a material or an instrument that is unlike all of them: look at the pictures."
     )
     unsure = (
         f"{summary['undecided']:.1%} of the voxels have no phase with a probability of 0.8. The mean probability of "
@@ -366,13 +366,14 @@ def _slices(grey: Any, result: _Result) -> Figure:
     low, high = np.percentile(np.stack(list(shown.values())), [0.5, 99.5])
     pictures = []
     for z, seen in shown.items():
-        labels, confidence = result.gathered.shown[z]
+        chosen, confidence = result.gathered.shown[z]
         pictures += [
             picture(seen, f"slice {z}", limits=(low, high)),
-            picture(label_image(labels), "labels"),
+            picture(label_image(chosen), "labels"),
             picture(confidence, "confidence", limits=(1 / len(result.phases), 1), colours="magma"),
         ]
-    caption = f"Grey values; labels, {result.phases[0]} dark; probability of the chosen label: where it is dark, do not trust it."
+    labels = f"labels, {result.phases[0]} dark"
+    caption = f"Grey values; {labels}; probability of the chosen label: where it is dark, do not trust it."
     return Figure(pictures, caption, 3)
 
 
