@@ -334,7 +334,7 @@ def _write_report(path: Path, grey: Any, result: _Result, summary: dict[str, Any
     name = name_of_porosity(result.phases)
     text = (
         f"{name[0].upper()}{name[1:]} {result.porosity:.2%}; interval {low:.2%} to {high:.2%}. The interval covers the "
-        f"truth in at least {result.coverage:.0%} of volumes like the synthetic ones on which the model was calibrated, "
+        f"truth in {result.coverage:.0%} or more of volumes like the synthetic ones on which the model was calibrated, "
         "and says nothing about a material or an instrument that is unlike all of them: look at the pictures."
     )
     unsure = (
