@@ -1,5 +1,6 @@
 """The papers' trainings: every configuration says what the paper says, and its network can be made at that size."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from segment.networks import NETWORKS, count_parameters
 from segment.training import TrainingConfig, fresh_network
 from synth.production import CorpusConfig
 
+ALONE = (
+    "xray/slices.yaml", "fibsem/slices_scales.yaml", "fibsem/slices_mixed.yaml", "gdl-mpl/slices_scales.yaml",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENT = ROOT / "configs" / "segment"
 FILES = sorted(path.relative_to(SEGMENT).as_posix() for path in (SEGMENT / "papers").rglob("*.yaml"))
@@ -147,21 +151,26 @@ def test_both_stages_of_a_shipped_model_learn_from_corpora_that_have_recipes(nam
     check_recipes(slices)
 
 
-@pytest.mark.parametrize("file", ["xray/slices.yaml", "fibsem/slices_scales.yaml", "gdl-mpl/slices_scales.yaml"])
+@pytest.mark.parametrize("file", ALONE)
 def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
     config = read(file)
     assert config.stage == "slices"
     check_recipes(config)
 
 
-@pytest.mark.parametrize("name", ["fibsem", "gdl-mpl"])
-def test_first_stage_goes_on_from_a_training_at_other_scales(name):
-    scales, slices = read(f"{name}/slices_scales.yaml"), read(f"{name}/slices.yaml")
-    assert slices.start == str(scales.out)
-    assert set(scales.corpora) <= set(slices.corpora)
-    assert (scales.network, scales.neighbours, scales.phases, scales.validation) == (
-        slices.network, slices.neighbours, slices.phases, slices.validation,
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [("fibsem", ["slices_scales", "slices_mixed", "slices"]), ("gdl-mpl", ["slices_scales", "slices"])],
+)
+def test_each_training_of_a_first_stage_goes_on_from_the_one_before(name, stages):
+    trainings = [read(f"{name}/{stage}.yaml") for stage in stages]
+    assert trainings[0].start is None
+    for before, after in itertools.pairwise(trainings):
+        assert after.start == str(before.out)
+        assert set(before.corpora) <= set(after.corpora)
+        assert (before.network, before.neighbours, before.phases, before.validation) == (
+            after.network, after.neighbours, after.phases, after.validation,
+        )  # fmt: skip
 
 
 def check_recipes(config):
