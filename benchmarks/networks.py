@@ -2,16 +2,18 @@
 
 Table 2 of the paper `pore_segnet` for every kind of preprocessing and every network, in 2-D, 2.5-D and 3-D: each pair
 is trained on the same volumes for the same number of steps, or the same minutes on the same machine, alone (a few steps
-say how many fit), with the one of the learning rates that a training of an eighth of the steps got furthest with. It is
-then scored on the volumes set aside, as they were imaged and with grey levels as another instrument would set them: the
-same voxels, so the same truth, at half the gain, paler, and with two other gammas. Standard errors are those over
-volumes. Trainings, the scores of every volume and the table stay in the output folder; a second call goes on where the
-first stopped. ``poreforge benchmark --methods NAME=OUT/runs/NAME-KIND`` scores the trainings by properties, too.
+say how many fit), with the one of the learning rates that a training of an eighth of the steps got furthest with, or
+the next lower one, should the loss be lost. It is then scored on the volumes set aside, as they were imaged and with
+grey levels as another instrument would set them: the same voxels, so the same truth, at half the gain, paler, and with
+two other gammas. Standard errors are those over volumes. Trainings, the scores of every volume and the table stay in
+the output folder; a second call goes on where the first stopped. ``poreforge benchmark --methods
+NAME=OUT/runs/NAME-KIND`` scores the trainings by properties, too.
 """
 
 import argparse
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -135,14 +137,32 @@ def best_rate(config: TrainingConfig, steps: int, rates: Sequence[float]) -> flo
     return min(losses, key=losses.__getitem__)
 
 
+def plan_of(config: TrainingConfig) -> Path:
+    """Return the file in which the steps and the learning rate of a training are kept."""
+    return config.out.with_name(f"{config.out.name}.plan.json")
+
+
 def planned(options: argparse.Namespace, name: str, kind: PreprocessingKind) -> TrainingConfig:
     """Return the training of a pair; one that was stopped keeps its plan, however fast the machine is now."""
     config = configure(options, name, kind)
-    plan = config.out.with_name(f"{config.out.name}.plan.json")
+    plan = plan_of(config)
     if not plan.is_file():
         steps = options.steps or steps_that_fit(config, options.minutes)
         write_json(plan, {"steps": steps, "learning_rate": best_rate(config, steps, options.learning_rates)})
     return with_loop(config, **json.loads(plan.read_text(encoding="utf-8")))
+
+
+def trained(config: TrainingConfig, rates: Sequence[float]) -> tuple[Segmenter, TrainingConfig]:
+    """Train, with the next lower of the learning rates where the loss is lost, and return with which settings."""
+    try:
+        return train_stage(config), config
+    except ValueError as error:
+        lower = [rate for rate in rates if rate < config.loop.learning_rate]
+        if not str(error).startswith("the loss is") or not lower:
+            raise
+    shutil.rmtree(config.out)
+    write_json(plan_of(config), {"steps": config.loop.steps, "learning_rate": max(lower)})
+    return trained(with_loop(config, learning_rate=max(lower)), rates)
 
 
 def scores(segmenter: Segmenter, corpus: Corpus, held_out: Iterable[int]) -> dict[str, list[dict[str, float]]]:
@@ -165,8 +185,7 @@ def measure(options: argparse.Namespace, name: str, kind: PreprocessingKind) -> 
     done = options.out / "scores" / f"{name}-{kind}.json"
     if done.is_file():
         return dict(json.loads(done.read_text(encoding="utf-8")))
-    config = planned(options, name, kind)
-    segmenter = train_stage(config)
+    segmenter, config = trained(planned(options, name, kind), options.learning_rates)
     segmenter.first.to(this_process().device)
     corpus = Corpus(options.corpus)
     result = {

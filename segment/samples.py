@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from segment.losses import IGNORED
 
-__all__ = ["RandomCrops", "thickness_classes"]
+__all__ = ["RandomCrops", "check_crop_fits", "thickness_classes"]
 
 # Radii in voxels: 2k − 1 planes are the thinnest slab that holds a ball of radius k around a voxel.
 RADII = (2, 3, 5, 9, 17)
@@ -180,11 +180,16 @@ class RandomCrops:
                 raise ValueError(
                     f"neighbours is {self.neighbours}, but an image has {len(image)} channels; give images of one"
                 )
-            if self.mirrored is None and any(n < c for n, c in zip(volume.shape, self.crop, strict=True)):
-                raise ValueError(
-                    f"crop {self.crop[1:] if self.flat else self.crop} is larger than a volume of {volume.shape}; "
-                    "give a smaller crop, or mirrored=0"
-                )
+            if self.mirrored is None:
+                check_crop_fits(self.crop[1:] if self.flat else self.crop, volume.shape)
+
+
+def check_crop_fits(crop: Sequence[int], shape: Sequence[int]) -> None:
+    """Refuse a crop, (y, x) or (z, y, x), that is larger than a volume of that shape."""
+    if any(n < c for n, c in zip(reversed(shape), reversed(crop), strict=False)):
+        raise ValueError(
+            f"crop {tuple(crop)} is larger than a volume of {tuple(shape)}; give a smaller crop, or mirrored=0"
+        )
 
 
 class _Strata:

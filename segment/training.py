@@ -17,7 +17,7 @@ from segment.losses import IGNORED, Loss, build_loss
 from segment.monitor import VALIDATION_LOSS, ValidationMonitor
 from segment.networks import Network, build_network
 from segment.preprocessing import Preprocessing, PreprocessingKind
-from segment.samples import RandomCrops
+from segment.samples import RandomCrops, check_crop_fits
 from segment.segmenter import Segmenter, is_undecided, load, predict_first, stack_channels
 from segment.trust import Domain, apply_temperature, fit_temperature, image_statistics
 from volume import Corpus, Sample, Volume
@@ -266,6 +266,10 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     corpora = [Corpus(folder) for folder in config.corpora]
     phases = _phases(corpora, config, first)
     learnt, held_out = _volumes(corpora, config, phases)
+    if config.samples.mirrored is None:
+        # Before a first stage segments all of them.
+        for corpus, index in learnt.places:
+            check_crop_fits(config.crop, corpus.entries[index]["shape"])
     preprocessing = Preprocessing(config.preprocessing) if first is None else first.preprocessing
     crops = _crops(config, *_inputs(learnt, first, preprocessing))
     criterion = build_loss(config.loss.name, **config.loss.settings)
@@ -374,8 +378,8 @@ def _phases(corpora: Sequence[Corpus], config: TrainingConfig, first: Segmenter 
         for names in found:
             if 0 < len(names) < len(config.phases) and names != config.phases[: len(names)]:
                 raise ValueError(
-                    f"phases are {list(config.phases)}, but a volume of {where} has {list(names)} alone; name fewer, or "
-                    "begin with these, where it lacks the others"
+                    f"phases are {list(config.phases)}, but a volume of {where} has {list(names)} alone; name fewer, "
+                    "or begin with these, where it lacks the others"
                 )
         found = {config.phases}
     if first is not None:
@@ -392,9 +396,7 @@ def _phases(corpora: Sequence[Corpus], config: TrainingConfig, first: Segmenter 
     return phases
 
 
-def _volumes(
-    corpora: Sequence[Corpus], config: TrainingConfig, phases: tuple[str, ...]
-) -> tuple[Sequence[Sample], Sequence[Sample]]:
+def _volumes(corpora: Sequence[Corpus], config: TrainingConfig, phases: tuple[str, ...]) -> "tuple[_Volumes, _Volumes]":
     """Return what training learns from and what it leaves out, neither read yet."""
     learnt: list[tuple[Corpus, int]] = []
     held_out: list[tuple[Corpus, int]] = []
