@@ -20,7 +20,8 @@ SHOWN = (
 )  # fmt: skip
 COLOURS = {
     "pore": "#10151c", "electrolyte": "#1d3557", "outside": "#e9ecef",
-    "solid": "#c9a46a", "second solid": "#7d8a99", "carbon": "#5f6670", "ionomer": "#4fa3d1", "fibre": "#6b7280", "binder": "#c58b3a",
+    "solid": "#c9a46a", "second solid": "#7d8a99",
+    "carbon": "#5f6670", "ionomer": "#4fa3d1", "fibre": "#6b7280", "binder": "#c58b3a",
     "MPL": "#d08c60", "nickel": "#b8b8a8", "YSZ": "#d9a05b",
     "LSCF": "#d8c27a", "GDC": "#5b8e7d", "active material": "#8f7bb5",
     "bubble": "#8ecae6", "membrane": "#e76f51", "gasket": "#adb5bd",
