@@ -51,7 +51,7 @@ def test_shipped_interval_holds_the_true_porosity(unseen, result):
     ("recipe", "shape", "least"),
     [
         ("gdl-mpl/corpora/coarse.yaml", [128, 128, 128], 0.85),
-        ("gdl-mpl/corpora/fine.yaml", [64, 96, 96], 0.95),
+        ("gdl-mpl/corpora/fine.yaml", [128, 96, 96], 0.95),
         ("ncm-particle/corpus.yaml", [60, 128, 128], 0.95),
         ("redox-cell/corpus.yaml", [96, 192, 128], 0.95),
     ],
