@@ -16,6 +16,8 @@ __all__ = ["cost_against_score", "dots", "ranks", "scatter", "slices"]
 DPI = 130
 WIDTH = 8.0
 ROW = 0.34
+# Numbers along an axis of ranks; more run into each other.
+MOST_TICKS = 12
 INK, SOFT = "#17202a", "#8a949e"
 COLUMNS = 4
 # Ratio of seconds below which names would meet.
@@ -74,7 +76,7 @@ def ranks(panels: Mapping[str, Sequence[Standing]]) -> Picture:
         _name_rows(axis, order if axis is axes[0] else [""] * len(order))
         axis.set_title(title, fontsize=10)
         axis.set_xlim(0.6, len(order) + 0.4)
-        axis.set_xticks(range(1, len(order) + 1))
+        axis.set_xticks(range(1, len(order) + 1, -(-len(order) // MOST_TICKS)))
         axis.set_xlabel("mean rank, 1 is best")
     return Picture(_encoded(canvas), f"Mean ranks of {', '.join(order)}.")
 
