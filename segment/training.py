@@ -30,6 +30,8 @@ FEWEST_PICTURES, MOST_PICTURES, SMALLEST_SLICE = 19, 1000, 24
 LEAST_PROBABILITY = 1e-30
 # Voxels that the temperature is found from, about.
 MOST_VOXELS = 2e7
+# Which axis comes first; crops are turned in their plane by themselves.
+ORIENTATIONS = ((0, 1, 2), (1, 0, 2), (2, 1, 0))
 # Of the crops that are watched.
 WATCH_SEED = 2**31 + 1
 # What a resumed run may change without becoming another run, unless the learning rate falls by the lines of the log.
@@ -87,6 +89,9 @@ class SampleSettings:
     alone : float
         Share of the crops whose neighbouring slices are copies of the slice itself, for pictures that do not follow on
         one another. With augmentation ``full``.
+    turned : bool
+        Whether each volume, those set aside too, lies in one of its six orientations, drawn from the seed: either end
+        of any axis first. For tomograms of what may lie in any way; the z of a FIB-SEM is like no other axis.
     strength : float
         0 to 1: how much is done to the grey values, so that the network does not rely on one instrument.
     augmentation : {"full", "flips", "none"}
@@ -99,6 +104,7 @@ class SampleSettings:
     zoom: float = 1.0
     stride: int = 1
     alone: float = 0.0
+    turned: bool = False
     strength: float = 0.0
     augmentation: Literal["full", "flips", "none"] = "full"
 
@@ -269,7 +275,8 @@ def train_stage(config: TrainingConfig) -> Segmenter:
     if config.samples.mirrored is None:
         # Before a first stage segments all of them.
         for corpus, index in learnt.places:
-            check_crop_fits(config.crop, corpus.entries[index]["shape"])
+            for axes in ORIENTATIONS if config.samples.turned else ORIENTATIONS[:1]:
+                check_crop_fits(config.crop, [corpus.entries[index]["shape"][axis] for axis in axes])
     preprocessing = Preprocessing(config.preprocessing) if first is None else first.preprocessing
     crops = _crops(config, *_inputs(learnt, first, preprocessing))
     criterion = build_loss(config.loss.name, **config.loss.settings)
@@ -416,15 +423,15 @@ def _volumes(corpora: Sequence[Corpus], config: TrainingConfig, phases: tuple[st
             )
         for index in range(count):
             (held_out if index in aside else learnt).append((corpus, index))
-    merge = config.phases is not None
-    return _Volumes(learnt, phases, merge=merge), _Volumes(held_out, phases, merge=merge)
+    return _Volumes(learnt, phases, config), _Volumes(held_out, phases, config)
 
 
 class _Volumes(Sequence[Sample]):
     """Volumes of corpora, read when they are asked for, with the phases that training tells apart."""
 
-    def __init__(self, places: Sequence[tuple[Corpus, int]], phases: tuple[str, ...], *, merge: bool) -> None:
-        self.places, self.phases, self.merge = places, phases, merge
+    def __init__(self, places: Sequence[tuple[Corpus, int]], phases: tuple[str, ...], config: TrainingConfig) -> None:
+        self.places, self.phases = places, phases
+        self.merge, self.turned, self.seed = config.phases is not None, config.samples.turned, config.seed
 
     def __len__(self) -> int:
         return len(self.places)
@@ -432,11 +439,22 @@ class _Volumes(Sequence[Sample]):
     def __getitem__(self, position: Any) -> Any:
         corpus, index = self.places[position]
         sample = corpus[index]
-        if not self.merge:
-            return sample
-        labels = np.asarray(sample.labels)
-        merged = np.where(labels == IGNORED, labels, np.minimum(labels, len(self.phases) - 1))
-        return dataclasses.replace(sample, labels=Volume(merged, sample.labels.voxel_size_um, self.phases))
+        if self.merge:
+            labels = np.asarray(sample.labels)
+            merged = np.where(labels == IGNORED, labels, np.minimum(labels, len(self.phases) - 1))
+            sample = dataclasses.replace(sample, labels=Volume(merged, sample.labels.voxel_size_um, self.phases))
+        return _turn(sample, np.random.default_rng((self.seed, position))) if self.turned else sample
+
+
+def _turn(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Return a sample of which either end of any axis comes first."""
+    axes, step = ORIENTATIONS[rng.integers(len(ORIENTATIONS))], int(rng.choice((1, -1)))
+
+    def turn(volume: Volume) -> Volume:
+        # Crops know no voxel size.
+        return Volume(np.ascontiguousarray(np.asarray(volume).transpose(axes)[::step]), phases=volume.phases)
+
+    return dataclasses.replace(sample, grey=turn(sample.grey), labels=turn(sample.labels))
 
 
 def _inputs(

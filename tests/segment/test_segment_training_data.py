@@ -115,6 +115,36 @@ def test_a_corpus_may_lack_the_last_phases(make_corpus, config, seen):
         train_stage(config((bare, coated), phases=("fibre", "pore", "MPL")))
 
 
+def test_volumes_lie_in_any_of_their_six_orientations(make_corpus, config, seen):
+    folder = make_corpus("a", 16)
+    turned = dataclasses.replace(config(folder), samples=SampleSettings(mirrored=0, turned=True))
+    train_stage(turned)
+    found, again = [], set()
+    for index, (image, labels) in enumerate(seen["learnt"]):
+        truth, grey = (np.asarray(getattr(Corpus(folder)[index], part)) for part in ("labels", "grey"))
+        ways = [(axes, step) for axes in ((0, 1, 2), (1, 0, 2), (2, 1, 0)) for step in (1, -1)]
+        same = [way for way in ways if np.array_equal(truth.transpose(way[0])[:: way[1]], labels)]
+        assert len(same) == 1
+        found += same
+        again.add(labels.shape)
+        # What the network sees is turned alike.
+        order = np.argsort(grey.transpose(same[0][0])[:: same[0][1]].ravel())
+        assert (np.diff(image.ravel()[order]) >= 0).all()
+    assert set(found) == set(ways)
+    assert again == {(8, 16, 16), (16, 8, 16), (16, 16, 8)}
+    held_out = [labels for _, labels in seen["held_out"]]
+    train_stage(turned)
+    for before, after in zip(held_out, seen["held_out"], strict=True):
+        np.testing.assert_array_equal(before, after[1])
+
+
+def test_crop_must_fit_turned_volumes_in_every_way(make_corpus, config):
+    folder = make_corpus("a", 2)
+    small = config(folder, crop=(16, 16))
+    with pytest.raises(ValueError, match=r"crop \(16, 16\) is larger than a volume of \(16, 8, 16\)"):
+        train_stage(dataclasses.replace(small, samples=SampleSettings(turned=True)))
+
+
 def test_crop_that_is_too_large_is_refused_before_the_first_stage_segments_anything(make_corpus, config, monkeypatch):
     folder = make_corpus("a", 2)
     first = train_stage(config(folder))
@@ -249,7 +279,8 @@ def test_flipped_crops_are_mirrored_along_each_of_their_axes_and_never_turned(cr
 
 def test_every_setting_of_the_samples_reaches_the_crops(make_corpus, config, monkeypatch):
     given = {"aware": 0.25, "mirrored": 3, "zoom": 1.5, "stride": 2, "alone": 0.5, "strength": 0.75}
-    assert set(given) | {"augmentation"} == {field.name for field in dataclasses.fields(SampleSettings)}
+    # The volumes themselves are turned, before crops are cut.
+    assert set(given) | {"augmentation", "turned"} == {field.name for field in dataclasses.fields(SampleSettings)}
     seen = {}
 
     def remember(images, labels, **settings):
