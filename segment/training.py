@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -315,10 +315,17 @@ def _finished(
     if segmenter.refine is not None:
         segmenter.refine.cpu()
     if is_main:
-        greys = (np.asarray(sample.grey) for corpus in corpora for sample in corpus)
-        segmenter = dataclasses.replace(segmenter, domain=domain_of(greys))
+        segmenter = dataclasses.replace(segmenter, domain=domain_of(_pictures(corpora, turned=config.samples.turned)))
         segmenter.save(config.out / "segmenter")
     return segmenter
+
+
+def _pictures(corpora: Sequence[Corpus], *, turned: bool) -> Iterator[np.ndarray]:
+    """Yield the grey values of every volume, in each way in which the training has it lie."""
+    for corpus in corpora:
+        for sample in corpus:
+            for axes in ORIENTATIONS if turned else ORIENTATIONS[:1]:
+                yield np.ascontiguousarray(np.asarray(sample.grey).transpose(axes))
 
 
 def calibrate(segmenter: Segmenter, samples: Sequence[Any]) -> Segmenter:

@@ -15,6 +15,7 @@ from segment.losses import CrossEntropy, build_loss
 from segment.monitor import ValidationMonitor
 from segment.samples import RandomCrops
 from segment.training import NetworkSettings, SampleSettings, TrainingConfig, calibrate, train_stage
+from segment.trust import image_statistics
 from volume import Corpus, Volume
 
 SMALL = NetworkSettings(size={"width": 4, "depth": 1})
@@ -23,13 +24,13 @@ LOOP = {"steps": 3, "batch_size": 2, "checkpoint_every": 2, "warmup_steps": 1}
 
 @pytest.fixture
 def make_corpus(tmp_path):
-    """Write volumes of 8 × 16 × 16, whose grey values tell the labels and which volume it is."""
+    """Write volumes whose grey values tell the labels and which volume it is."""
 
-    def build(name, count, phases=("pore", "solid")):
+    def build(name, count, phases=("pore", "solid"), shape=(8, 16, 16)):
         made = Corpus.create(tmp_path / name, description={})
         for index in range(count):
             rng = np.random.default_rng((len(name), index))
-            labels = rng.integers(len(phases), size=(8, 16, 16)).astype(np.uint8)
+            labels = rng.integers(len(phases), size=shape).astype(np.uint8)
             grey = (labels + index + 0.1 * rng.random(labels.shape)).astype(np.float32)
             made.append(grey, Volume(labels, phases=phases), seed=index, recipe={})
         return tmp_path / name
@@ -136,6 +137,18 @@ def test_volumes_lie_in_any_of_their_six_orientations(make_corpus, config, seen)
     train_stage(turned)
     for before, after in zip(held_out, seen["held_out"], strict=True):
         np.testing.assert_array_equal(before, after[1])
+
+
+def test_pictures_of_turned_volumes_are_known_in_each_of_their_three_planes(make_corpus, config):
+    folder = make_corpus("a", 20, shape=(24, 32, 40))
+    settings = {"crop": (8, 8), "samples": SampleSettings(mirrored=0)}
+    lying = train_stage(dataclasses.replace(config(folder), **settings)).domain
+    settings["samples"] = SampleSettings(mirrored=0, turned=True)
+    turned = train_stage(dataclasses.replace(config(folder), out=folder.parent / "turned", **settings)).domain
+    assert (len(lying.images), len(turned.images)) == (20, 60)
+    assert turned.images[::3] == lying.images
+    upright = np.asarray(Corpus(folder)[7].grey).transpose(2, 1, 0)
+    assert turned.images[3 * 7 + 2] == image_statistics(upright)
 
 
 def test_crop_must_fit_turned_volumes_in_every_way(make_corpus, config):

@@ -71,6 +71,15 @@ def test_a_mat_of_fibres_has_no_microporous_layer(name):
     assert np.mean(found == truth.labels) > 0.95
 
 
+@pytest.mark.parametrize("first", [(2, 1, 0), (1, 0, 2)])
+def test_a_flow_cell_may_stand_upright(first):
+    truth, grey, model = unseen_by_the_model_of("redox-cell/corpus.yaml", [112, 128, 128])
+    upright, labels = (np.ascontiguousarray(array.transpose(first)) for array in (grey, truth.labels))
+    found = model.predict(upright)
+    assert min(agreement(found.labels, labels, n_phases=4).f1) > 0.8
+    assert found.judgement.inside
+
+
 def unseen_by_the_model_of(recipe, shape):
     """Return the truth and the grey values of a volume of a shipped model's corpus, and the model."""
     config = load_config(CorpusConfig, CONFIGS / recipe, [f"recipe.shape={shape}"])
