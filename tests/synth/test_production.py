@@ -126,15 +126,16 @@ def test_killed_process_leaves_a_corpus_that_goes_on_to_the_same_bytes(whole, tm
     code = (
         f"import sys, time; sys.path[:0] = {paths!r}\n"
         "import test_production as t\n"
-        "make = t.produce_sample\n"
-        "t.production.produce_sample = lambda *a, **k: (time.sleep(0.2), make(*a, **k))[1]\n"
+        "make, waits = t.produce_sample, iter((0, 0.2, 0.2, 600))\n"
+        "t.production.produce_sample = lambda *a, **k: (time.sleep(next(waits)), make(*a, **k))[1]\n"
         f"t.produce_corpus(t.CONFIG, {corpus!r})\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE
     )
     manifest, deadline = tmp_path / "corpus" / "manifest.jsonl", time.monotonic() + 60
-    while not manifest.exists() and process.poll() is None:
+    # The file is there a moment before its first line is.
+    while not (manifest.exists() and b"\n" in manifest.read_bytes()) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
