@@ -243,7 +243,7 @@ def _gather(parts: Parts, segmenter: Segmenter, grey: Any, *, asked: SliceOrder)
     interval = found.low, found.high
     judgement = segmenter.judge(grey)
     others = shipped_models_like(grey) if judgement is not None and not judgement.inside else []
-    warnings = [*_axis_warnings(grey), *(_single_warnings(grey, segmenter) if asked == "auto" else [])]
+    warnings = [*_axis_warnings(grey, segmenter), *(_single_warnings(grey, segmenter) if asked == "auto" else [])]
     return _Result(
         gathered, porosity, interval, found.coverage, segmenter.phases, judgement, segmenter.slices, warnings, others
     )
@@ -278,8 +278,8 @@ def _write_all(out: Path, parts: Parts, grey: Any, result: _Result, summary: dic
     _write_report(out.with_name(f"{bare_name(out)}.html"), grey, result, summary)
 
 
-def _axis_warnings(grey: Any) -> list[str]:
-    axis = slicing_axis(grey)
+def _axis_warnings(grey: Any, segmenter: Segmenter) -> list[str]:
+    axis = None if segmenter.turned else slicing_axis(grey)
     if not axis:
         return []
     return [

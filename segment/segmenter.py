@@ -116,6 +116,8 @@ class Segmenter:
     slices : {"auto", "stack", "single"}
         How the networks see the slices: as a stack, in which neighbours tell of one another, or each as a picture by
         itself. ``auto`` looks whether a stack's slices follow on one another. Not saved with the weights.
+    turned : bool
+        Whether it has learnt from volumes in any of their six orientations, any axis first.
     """
 
     first: Network
@@ -129,6 +131,7 @@ class Segmenter:
     precision: Precision = "float32"
     undecided: tuple[float, ...] = ()
     slices: SliceOrder = "auto"
+    turned: bool = False
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
@@ -353,6 +356,7 @@ class Segmenter:
             "preprocessing": self.preprocessing.kind,
             "temperature": self.temperature,
             "domain": self.domain.as_dict() if self.domain else None,
+            "turned": self.turned,
         }
         with replace_when_complete(folder) as temporary:
             temporary.mkdir()
@@ -399,6 +403,7 @@ def load(name_or_folder: str | Path) -> Segmenter:
             description["temperature"],
             Domain.from_dict(description["domain"]) if description["domain"] else None,
             undecided=tuple(description["undecided"]),
+            turned=description.get("turned", False),
         )
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error

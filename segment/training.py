@@ -300,6 +300,7 @@ def train_stage(config: TrainingConfig) -> Segmenter:
         phases,
         set_aside=config.aside,
         preprocessing=preprocessing,
+        turned=config.samples.turned and (first is None or first.turned),
     )
     return _finished(segmenter, held_out, corpora=corpora, config=config)
 

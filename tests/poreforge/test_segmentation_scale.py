@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -304,6 +305,10 @@ def test_stack_in_another_order_of_axes_is_warned_of_and_segmented_all_the_same(
     (line,) = segment_file(tmp_path / "wrong.npy", tmp_path / "wrong.tif", model=str(tiny_model))["warnings"]
     assert line.startswith("the brightness jumps from plane to plane along x and not along z")
     assert line in (tmp_path / "wrong.html").read_text(encoding="utf-8")
+    # One that has learnt from turned volumes may be given any order.
+    dataclasses.replace(segment.load(tiny_model), turned=True).save(tmp_path / "turned")
+    summary = segment_file(tmp_path / "wrong.npy", tmp_path / "again.tif", model=str(tmp_path / "turned"))
+    assert summary["warnings"] == []
 
 
 def test_models_that_load_while_others_work_answer_alike(stack, tiny_model, one_thread):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -149,6 +150,18 @@ def test_pictures_of_turned_volumes_are_known_in_each_of_their_three_planes(make
     assert turned.images[::3] == lying.images
     upright = np.asarray(Corpus(folder)[7].grey).transpose(2, 1, 0)
     assert turned.images[3 * 7 + 2] == image_statistics(upright)
+
+
+def test_segmenter_keeps_whether_all_its_stages_have_learnt_turned_volumes(make_corpus, config, seen, tmp_path):
+    folder, samples = make_corpus("a", 2), {way: SampleSettings(mirrored=0, turned=way) for way in (False, True)}
+    for first in samples:
+        learnt = config(folder, samples=samples[first], out=tmp_path / f"first{first}")
+        assert train_stage(learnt).turned is first
+        for then in samples:
+            after = {"stage": "refine", "first_stage": str(learnt.out), "crop": (8, 8, 8), "out": tmp_path / "refine"}
+            train_stage(config(folder, samples=samples[then], **after))
+            assert segment.load(tmp_path / "refine").turned is (first and then)
+            shutil.rmtree(tmp_path / "refine")
 
 
 def test_crop_must_fit_turned_volumes_in_every_way(make_corpus, config):
