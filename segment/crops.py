@@ -15,7 +15,7 @@ class PlainCrops(RandomCrops):
 
     Parameters
     ----------
-    images, labels, crop, seed, aware, neighbours, mirrored
+    images, labels, crop, seed, aware, neighbours, mirrored, turned
         Those of `RandomCrops`.
     flips : bool
         Whether a crop is mirrored along each of its axes, z of blocks among them, half of the time.
@@ -37,15 +37,19 @@ class PlainCrops(RandomCrops):
         aware: float = 0.0,
         neighbours: int = 0,
         mirrored: int | None = None,
+        turned: bool = False,
     ) -> None:
-        super().__init__(images, labels, crop=crop, seed=seed, aware=aware, neighbours=neighbours, mirrored=mirrored)
+        super().__init__(
+            images, labels, crop=crop, seed=seed, aware=aware, neighbours=neighbours, mirrored=mirrored, turned=turned
+        )
         self.flips = flips
 
     def __call__(self, index: int) -> Mapping[str, torch.Tensor]:
         """Return ``image`` (C, …) and ``labels`` (…) of one sample; of neighbours the image is (2 k + 1, Y, X)."""
         rng = np.random.default_rng((self.seed, index))
         which = int(rng.integers(len(self.labels)))
-        labels, image = self._cut(which, self._corner(which, self.crop, rng), self.crop)
+        way = self._way(rng)
+        labels, image = self._cut(which, way, self._corner(which, way, self.crop, rng), self.crop)
         for axis in (1, 2) if self.flat else (0, 1, 2):
             if self.flips and rng.random() < 0.5:
                 labels, image = np.flip(labels, axis), np.flip(image, axis + 1)

@@ -9,7 +9,13 @@ from scipy.ndimage import gaussian_filter
 
 from segment.losses import IGNORED
 
-__all__ = ["RandomCrops", "check_crop_fits", "thickness_classes"]
+__all__ = ["ORIENTATIONS", "RandomCrops", "check_crop_fits", "thickness_classes"]
+
+# Which axis comes first; crops are turned in their plane by themselves.
+ORIENTATIONS = ((0, 1, 2), (1, 0, 2), (2, 1, 0))
+
+# And whether its first slice comes first, 1, or its last, -1.
+_Way = tuple[tuple[int, int, int], int]
 
 # Radii in voxels: 2k − 1 planes are the thinnest slab that holds a ball of radius k around a voxel.
 RADII = (2, 3, 5, 9, 17)
@@ -51,6 +57,8 @@ class RandomCrops:
     alone : float
         Share of samples whose neighbours are copies of the slice itself, so that the network understands pictures that
         do not follow on one another.
+    turned : bool
+        Whether each sample is cut from its volume in any of six orientations: any axis first, from either end.
     strength : float
         From 0 (gain, offset and gamma only) to 1: how much further grey values are changed, so that a network meets
         more instruments than those of its corpus. At s, gain is drawn from 1 ± 0.15 (1 + s), offset from ±0.1 (1 + s),
@@ -82,13 +90,14 @@ class RandomCrops:
         zoom: float = 1.0,
         stride: int = 1,
         alone: float = 0.0,
+        turned: bool = False,
         strength: float = 0.0,
     ) -> None:
         self.images, self.labels, self.seed = images, labels, seed
         self.flat = len(crop) == 2
         self.crop = _check_crop(crop)
         self.aware, self.strength = _share("aware", aware), _share("strength", strength)
-        self.neighbours, self.mirrored = _whole("neighbours", neighbours), mirrored
+        self.neighbours, self.mirrored, self.turned = _whole("neighbours", neighbours), mirrored, turned
         self.zoom, self.stride, self.alone = self._check_zoom(zoom), _whole("stride", stride), _share("alone", alone)
         self.margin = [min(_whole("mirrored", mirrored or 0), side // 2) for side in self.crop]
         self._check_volumes()
@@ -98,9 +107,10 @@ class RandomCrops:
         """Return ``image`` (C, …) and ``labels`` (…) of one sample; of neighbours the image is (2 k + 1, Y, X)."""
         rng = np.random.default_rng((self.seed, index))
         which = int(rng.integers(len(self.labels)))
-        step = self._step(which, rng)
+        way = self._way(rng)
+        step = self._step(self._shape(which, way)[0], rng)
         size = self._size(step, rng)
-        labels, image = self._cut(which, self._corner(which, size, rng), size, step)
+        labels, image = self._cut(which, way, self._corner(which, way, size, rng), size, step)
         labels, image = _turn(labels, image, rng)
         if self.alone and rng.random() < self.alone:
             image = image[:, [image.shape[1] // 2] * image.shape[1]]
@@ -110,14 +120,24 @@ class RandomCrops:
             labels, image = labels[0], image[0] if self.neighbours else image[:, 0]
         return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels.astype(np.int64))}
 
-    def _step(self, which: int, rng: np.random.Generator) -> int:
+    def _way(self, rng: np.random.Generator) -> _Way:
+        """Draw how the volume lies."""
+        if not self.turned:
+            return ORIENTATIONS[0], 1
+        return ORIENTATIONS[rng.integers(len(ORIENTATIONS))], int(rng.choice((1, -1)))
+
+    def _shape(self, which: int, way: _Way) -> tuple[int, int, int]:
+        z, y, x = (self.labels[which].shape[axis] for axis in way[0])
+        return z, y, x
+
+    def _step(self, depth: int, rng: np.random.Generator) -> int:
         """Draw how far apart slices are taken."""
         if self.stride == 1:
             return 1
         step = 1 + int(rng.integers(self.stride))
         if self.flat:
             return step
-        return max(1, min(step, (len(self.labels[which]) - 1) // max(1, self.crop[0] - 1)))
+        return max(1, min(step, (depth - 1) // max(1, self.crop[0] - 1)))
 
     def _size(self, step: int, rng: np.random.Generator) -> tuple[int, int, int]:
         """Draw how large a crop is cut."""
@@ -126,23 +146,28 @@ class RandomCrops:
             side = max(1, round(side / self.zoom ** rng.random()))
         return step * (depth - 1) + 1, side, side
 
-    def _corner(self, which: int, size: Sequence[int], rng: np.random.Generator) -> list[int]:
-        """Draw where a crop of this size begins."""
-        shape = self.labels[which].shape
+    def _corner(self, which: int, way: _Way, size: Sequence[int], rng: np.random.Generator) -> list[int]:
+        """Draw where a crop of this size begins, in the volume as it lies."""
+        shape = self._shape(which, way)
         margin = [min(m, side // 2) for m, side in zip(self.margin, size, strict=True)]
         # A volume smaller than the crop lies wholly in it, but for the margin.
         lowest = [min(0, n - c) - m for n, c, m in zip(shape, size, margin, strict=True)]
         highest = [max(0, n - c) + m for n, c, m in zip(shape, size, margin, strict=True)]
         if self.aware and rng.random() < self.aware:
-            centre = self.strata[which].draw(self.labels[which], rng)
+            drawn = self.strata[which].draw(self.labels[which], rng)
+            centre = [drawn[axis] for axis in way[0]]
+            if way[1] < 0:
+                centre[0] = shape[0] - 1 - centre[0]
             corner = [at - side // 2 for at, side in zip(centre, size, strict=True)]
             return [min(max(a, low), high) for a, low, high in zip(corner, lowest, highest, strict=True)]
         return [low + int(rng.integers(high - low + 1)) for low, high in zip(lowest, highest, strict=True)]
 
     def _cut(
-        self, which: int, corner: Sequence[int], size: Sequence[int], step: int = 1
+        self, which: int, way: _Way, corner: Sequence[int], size: Sequence[int], step: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        labels, image = self.labels[which], self.images[which]
+        axes, ends = way
+        labels = self.labels[which].transpose(axes)[::ends]
+        image = self.images[which].transpose(0, *(axis + 1 for axis in axes))[:, ::ends]
         for axis, (a, side) in enumerate(zip(corner, size, strict=True)):
             length = labels.shape[axis]
             window = _window(a, side, length)
@@ -181,7 +206,8 @@ class RandomCrops:
                     f"neighbours is {self.neighbours}, but an image has {len(image)} channels; give images of one"
                 )
             if self.mirrored is None:
-                check_crop_fits(self.crop[1:] if self.flat else self.crop, volume.shape)
+                for axes in ORIENTATIONS if self.turned else ORIENTATIONS[:1]:
+                    check_crop_fits(self.crop[1:] if self.flat else self.crop, [volume.shape[axis] for axis in axes])
 
 
 def check_crop_fits(crop: Sequence[int], shape: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from segment.losses import IGNORED, Loss, build_loss
 from segment.monitor import VALIDATION_LOSS, ValidationMonitor
 from segment.networks import Network, build_network
 from segment.preprocessing import Preprocessing, PreprocessingKind
-from segment.samples import RandomCrops, check_crop_fits
+from segment.samples import ORIENTATIONS, RandomCrops, check_crop_fits
 from segment.segmenter import Segmenter, is_undecided, load, predict_first, stack_channels
 from segment.trust import Domain, apply_temperature, fit_temperature, image_statistics
 from volume import Corpus, Sample, Volume
@@ -30,8 +30,6 @@ FEWEST_PICTURES, MOST_PICTURES, SMALLEST_SLICE = 19, 1000, 24
 LEAST_PROBABILITY = 1e-30
 # Voxels that the temperature is found from, about.
 MOST_VOXELS = 2e7
-# Which axis comes first; crops are turned in their plane by themselves.
-ORIENTATIONS = ((0, 1, 2), (1, 0, 2), (2, 1, 0))
 # Of the crops that are watched.
 WATCH_SEED = 2**31 + 1
 # What a resumed run may change without becoming another run, unless the learning rate falls by the lines of the log.
@@ -90,8 +88,9 @@ class SampleSettings:
         Share of the crops whose neighbouring slices are copies of the slice itself, for pictures that do not follow on
         one another. With augmentation ``full``.
     turned : bool
-        Whether each volume, those set aside too, lies in one of its six orientations, drawn from the seed: either end
-        of any axis first. For tomograms of what may lie in any way; the z of a FIB-SEM is like no other axis.
+        Whether each crop is cut in one of its volume's six orientations: either end of any axis first. Volumes set
+        aside, and those of a refinement, whose first stage sees them along z, lie in one each, drawn from the seed.
+        For tomograms of what may lie in any way; the z of a FIB-SEM is like no other axis.
     strength : float
         0 to 1: how much is done to the grey values, so that the network does not rely on one instrument.
     augmentation : {"full", "flips", "none"}
@@ -431,15 +430,26 @@ def _volumes(corpora: Sequence[Corpus], config: TrainingConfig, phases: tuple[st
             )
         for index in range(count):
             (held_out if index in aside else learnt).append((corpus, index))
-    return _Volumes(learnt, phases, config), _Volumes(held_out, phases, config)
+    turned = config.samples.turned
+    return (
+        _Volumes(learnt, phases, config, turned=turned and config.stage == "refine"),
+        _Volumes(held_out, phases, config, turned=turned),
+    )
 
 
 class _Volumes(Sequence[Sample]):
     """Volumes of corpora, read when they are asked for, with the phases that training tells apart."""
 
-    def __init__(self, places: Sequence[tuple[Corpus, int]], phases: tuple[str, ...], config: TrainingConfig) -> None:
-        self.places, self.phases = places, phases
-        self.merge, self.turned, self.seed = config.phases is not None, config.samples.turned, config.seed
+    def __init__(
+        self,
+        places: Sequence[tuple[Corpus, int]],
+        phases: tuple[str, ...],
+        config: TrainingConfig,
+        *,
+        turned: bool,
+    ) -> None:
+        self.places, self.phases, self.turned = places, phases, turned
+        self.merge, self.seed = config.phases is not None, config.seed
 
     def __len__(self) -> int:
         return len(self.places)
@@ -480,6 +490,8 @@ def _crops(config: TrainingConfig, images: list[np.ndarray], labels: list[np.nda
     samples = config.samples
     which: dict[str, Any] = {"crop": config.crop, "seed": config.seed, "neighbours": config.neighbours}
     which |= {"aware": samples.aware, "mirrored": samples.mirrored}
+    # The volumes of a refinement are turned as a whole, before the first stage sees them.
+    which |= {"turned": samples.turned and config.stage != "refine"}
     if samples.augmentation == "full":
         which |= {"zoom": samples.zoom, "stride": samples.stride, "alone": samples.alone, "strength": samples.strength}
         return RandomCrops(images, labels, **which)

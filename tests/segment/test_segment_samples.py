@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from segment import samples
+from segment.crops import PlainCrops
 from segment.losses import IGNORED
-from segment.samples import MOST_BLUR, MOST_DRIFT, MOST_NOISE, RADII, RandomCrops, thickness_classes
+from segment.samples import MOST_BLUR, MOST_DRIFT, MOST_NOISE, ORIENTATIONS, RADII, RandomCrops, thickness_classes
 
 
 @pytest.fixture
@@ -369,6 +370,53 @@ def test_zoom_of_1_changes_nothing(random_volumes):
     plain, zoomed = (RandomCrops(*random_volumes, crop=(4, 4), seed=1, **which) for which in ({}, {"zoom": 1.0}))
     for index in range(10):
         assert torch.equal(plain(index)["image"], zoomed(index)["image"])
+
+
+# Turned volumes
+
+
+@pytest.fixture
+def cube():
+    """A cube whose voxels each have a number of their own."""
+    labels = np.arange(216, dtype=np.uint8).reshape(6, 6, 6)
+    return [labels[None].astype(np.float32)], [labels]
+
+
+def test_turned_crops_are_the_48_views_of_a_cube_and_plain_ones_the_six_ways_it_may_lie(cube):
+    whole = cube[1][0]
+    ways = [whole.transpose(axes)[::step] for axes in ORIENTATIONS for step in (1, -1)]
+    plain = PlainCrops(*cube, crop=(6, 6, 6), seed=0, turned=True)
+    found = [plain(index) for index in range(80)]
+    assert {one["labels"].numpy().astype(np.uint8).tobytes() for one in found} == {way.tobytes() for way in ways}
+    assert all(torch.equal(one["image"][0], one["labels"].float()) for one in found)
+    turned = RandomCrops(*cube, crop=(6, 6, 6), seed=0, turned=True)
+    found = {turned(index)["labels"].numpy().astype(np.uint8).tobytes() for index in range(600)}
+    assert found == {view for way in ways for view in views(way)}
+
+
+def test_neighbours_of_turned_slices_follow_along_any_axis_either_way(cube):
+    crops = PlainCrops(*cube, crop=(4, 4), seed=0, neighbours=1, turned=True)
+    steps = set()
+    for index in range(200):
+        found = crops(index)
+        assert torch.equal(found["image"][1], found["labels"].float())
+        # At the ends the outermost slice is repeated.
+        steps |= set(found["image"].diff(dim=0).unique().tolist()) - {0.0}
+    assert steps == {36, -36, 6, -6, 1, -1}
+
+
+def test_aware_crops_of_turned_volumes_are_centred_on_what_was_drawn():
+    labels = np.zeros((5, 6, 7), np.uint8)
+    labels[1, 4, 2] = 1
+    crops = RandomCrops([labels[None].astype(np.float32)], [labels], crop=(1, 1), seed=0, aware=1.0, turned=True)
+    # Phases are drawn alike, though one has a single voxel.
+    assert 0.4 < np.mean([int(crops(index)["labels"]) for index in range(200)]) < 0.6
+
+
+def test_turned_crops_must_fit_every_way():
+    flat = np.zeros((3, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match=r"crop \(4, 4\) is larger than a volume of \(8, 3, 8\)"):
+        RandomCrops([flat[None].astype(np.float32)], [flat], crop=(4, 4), seed=0, turned=True)
 
 
 # Mirrored margins

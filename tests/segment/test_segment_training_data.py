@@ -14,7 +14,7 @@ from learn import LoopSettings
 from segment.crops import PlainCrops
 from segment.losses import CrossEntropy, build_loss
 from segment.monitor import ValidationMonitor
-from segment.samples import RandomCrops
+from segment.samples import ORIENTATIONS, RandomCrops
 from segment.training import NetworkSettings, SampleSettings, TrainingConfig, calibrate, train_stage
 from segment.trust import image_statistics
 from volume import Corpus, Volume
@@ -52,9 +52,10 @@ def config(tmp_path):
 @pytest.fixture
 def seen(monkeypatch):
     """Record what crops are cut from and what the calibration is given, without training."""
-    record = {"learnt": None, "held_out": None}
+    record = {"learnt": None, "held_out": None, "turned": None}
 
-    def stand_in(images, labels, **_settings):
+    def stand_in(images, labels, *, turned, **_settings):
+        record["turned"] = turned
         record["learnt"] = [(image, label) for image, label in zip(images, labels, strict=True)]
 
     def calibrated(segmenter, samples):
@@ -117,27 +118,41 @@ def test_a_corpus_may_lack_the_last_phases(make_corpus, config, seen):
         train_stage(config((bare, coated), phases=("fibre", "pore", "MPL")))
 
 
-def test_volumes_lie_in_any_of_their_six_orientations(make_corpus, config, seen):
-    folder = make_corpus("a", 16)
-    turned = dataclasses.replace(config(folder), samples=SampleSettings(mirrored=0, turned=True))
+def test_volumes_set_aside_lie_in_any_of_their_six_orientations_and_crops_are_turned(make_corpus, config, seen):
+    folder = make_corpus("a", 17)
+    turned = dataclasses.replace(config(folder, validation=16), samples=SampleSettings(mirrored=0, turned=True))
     train_stage(turned)
-    found, again = [], set()
-    for index, (image, labels) in enumerate(seen["learnt"]):
-        truth, grey = (np.asarray(getattr(Corpus(folder)[index], part)) for part in ("labels", "grey"))
-        ways = [(axes, step) for axes in ((0, 1, 2), (1, 0, 2), (2, 1, 0)) for step in (1, -1)]
-        same = [way for way in ways if np.array_equal(truth.transpose(way[0])[:: way[1]], labels)]
-        assert len(same) == 1
-        found += same
-        again.add(labels.shape)
-        # What the network sees is turned alike.
-        order = np.argsort(grey.transpose(same[0][0])[:: same[0][1]].ravel())
-        assert (np.diff(image.ravel()[order]) >= 0).all()
-    assert set(found) == set(ways)
-    assert again == {(8, 16, 16), (16, 8, 16), (16, 16, 8)}
-    held_out = [labels for _, labels in seen["held_out"]]
+    assert seen["turned"] is True
+    np.testing.assert_array_equal(seen["learnt"][0][1], np.asarray(Corpus(folder)[0].labels))
+    found = ways_of(seen["held_out"], folder, first=1)
+    assert set(found) == {(axes, step) for axes in ORIENTATIONS for step in (1, -1)}
     train_stage(turned)
-    for before, after in zip(held_out, seen["held_out"], strict=True):
-        np.testing.assert_array_equal(before, after[1])
+    assert ways_of(seen["held_out"], folder, first=1) == found
+
+
+def test_volumes_of_a_refinement_are_turned_before_the_first_stage_sees_them(make_corpus, config, seen, tmp_path):
+    folder = make_corpus("a", 17)
+    train_stage(config(folder))
+    samples = SampleSettings(mirrored=0, turned=True)
+    after = {"stage": "refine", "first_stage": str(tmp_path / "run"), "crop": (8, 8, 8), "out": tmp_path / "refine"}
+    train_stage(config(folder, samples=samples, **after))
+    assert seen["turned"] is False
+    learnt = [(image[-1], labels) for image, labels in seen["learnt"]]
+    assert len(set(ways_of(learnt, folder))) == 6
+
+
+def ways_of(volumes, folder, first=0):
+    """Return how grey values and labels of a corpus's volumes lie; both must lie alike."""
+    found = []
+    for index, (grey, labels) in enumerate(volumes, first):
+        truth, before = (np.asarray(getattr(Corpus(folder)[index], part)) for part in ("labels", "grey"))
+        ways = [(axes, step) for axes in ORIENTATIONS for step in (1, -1)]
+        (way,) = (way for way in ways if np.array_equal(truth.transpose(way[0])[:: way[1]], labels))
+        # What a network sees rises with the grey value.
+        order = np.argsort(before.transpose(way[0])[:: way[1]].ravel())
+        assert (np.diff(grey.ravel()[order]) >= 0).all()
+        found.append(way)
+    return found
 
 
 def test_pictures_of_turned_volumes_are_known_in_each_of_their_three_planes(make_corpus, config):
