@@ -125,8 +125,9 @@ def benchmark(
     -----
     A volume that a trained model has learnt from is scored by none (`poreforge.benchmarking.seen_volumes`), so that all
     methods of a corpus are scored on the same volumes, unseen by all. A method that cannot do a corpus's number of
-    phases is left out there. One that fails on a volume has a sentence in place of scores; it is tried again the next
-    time.
+    phases is left out there. A model that knows both phases of a corpus and more takes part: what it does not call
+    pore counts as the other phase. One that fails on a volume has a sentence in place of scores; it is tried again the
+    next time.
 
     Labels are made in a process of its own for each volume and method, which tells seconds and memory.
     """

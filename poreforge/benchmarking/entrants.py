@@ -55,6 +55,9 @@ class Entrant:
     def refusal(self, phases: Sequence[str]) -> str:
         """Return why it cannot tell these phases apart, as what follows its name; empty if it can."""
         n_phases = len(phases)
+        # It tells pore from all else, as a corpus of mats asks of a model that knows a layer, too.
+        if n_phases == 2 and self.phases[:2] == tuple(phases):
+            return ""
         if self.fewest <= n_phases <= self.most:
             # Of two phases one is the pore and the other is not, whatever they are called.
             if n_phases == 2 or not self.phases or self.phases == tuple(phases):

@@ -73,7 +73,8 @@ def labels_by(request: dict[str, Any]) -> tuple[Labeller, dict[str, int]]:
         model = segment.load(request["source"])
         networks = [network for network in (model.first, model.refine) if network is not None]
         facts = {"parameters": sum(map(count_parameters, networks)), "threads": torch.get_num_threads()}
-        return lambda grey: model.predict(grey).labels, facts
+        # A model of more phases than the corpus tells pore from all else.
+        return lambda grey: np.minimum(model.predict(grey).labels, n_phases - 1), facts
     if name == FOREST:
         import numba
 

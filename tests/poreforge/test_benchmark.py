@@ -322,6 +322,19 @@ def test_model_of_other_phases_is_left_out_even_if_there_are_as_many(tmp_path):
     )
 
 
+def test_model_that_knows_a_phase_more_tells_pore_from_all_else(tmp_path):
+    corpus = Corpus(make_corpus(tmp_path / "mats", 1, phases=("pore", "fibre")))
+    entrants = name_entrants(["gdl-mpl", "redox-cell"])
+    course = plan_course("mats", corpus, entrants, volumes=None, learn_from=2, alone=True)
+    assert [entrant.name for entrant in course.entrants] == ["gdl-mpl"]
+    labeller, _ = labelling.labels_by({"method": "network", "source": "gdl-mpl", "n_phases": 2})
+    grey = np.full((16, 48, 48), 20, np.uint8)
+    grey[8:] = 120
+    found = segment.load("gdl-mpl").predict(grey).labels
+    assert set(np.unique(found)) >= {0, 2}
+    assert np.array_equal(labeller(grey), found > 0)
+
+
 def test_corpora_of_two_and_three_phases_stand_in_one_report(two_phases, tmp_path, self_contained_page, strict_json):
     three = make_corpus(tmp_path / "three", 2, phases=THREE)
     for name, corpus in (("balls", two_phases), ("3", three)):
