@@ -115,7 +115,7 @@ def seams(path: Path, model: str) -> list[dict[str, Any]]:
         module.SLICE_TILE, module.BLOCK_TILE = max(grey.shape), (max(grey.shape),) * 3
         whole = segmenter.predict(grey)
         module.SLICE_TILE, module.BLOCK_TILE = 2 * SEAM_TILE, (SEAM_TILE,) * 3
-        tiles = module.block_tile(segmenter.refine or segmenter.first, grey.shape)
+        tiles = module.block_tiles(segmenter.refine or segmenter.first, grey.shape)["tile"]
         tiled = segmenter.predict(grey)
     finally:
         module.SLICE_TILE, module.BLOCK_TILE = usual

@@ -71,7 +71,8 @@ class _Task:
     model: str
     computing: Computing
     parts: Parts
-    slices: SliceOrder
+    # Of the segmenter, what the stack decides.
+    seen: dict[str, Any]
     levels: Levels
     shares: list[list[tuple[int, int]]]
 
@@ -141,15 +142,17 @@ def segment_file(
         choose_for_writing(out)
         if path.resolve() in (out.resolve(), _probability_of(out).resolve()):
             raise ValueError(f"the result would replace the volume '{path}' itself; choose another name with --out")
+        segmenter = segmenter.for_voxels(grey.voxel_size_um)
         _refuse_short_memory(segmenter, grey.shape, processes=computing.workers or 1)
         levels = segmenter.preprocessing.measure(grey)
         segmenter = segmenter.for_stack(grey)
         make_output_folder(out.parent)
         _refuse_short_disk(out, grey.size)
         parts = Parts(out.absolute().with_name(f".{out.name}-parts"), segmenter.layers(grey.shape))
+        seen = {"slices": segmenter.slices, "multiplanar": segmenter.multiplanar}
         with _kept_if_begun(parts):
             parts.begin(_identity(path, grey, segmenter, levels))
-            _predict(_Task(path.absolute(), model, computing, parts, segmenter.slices, levels, []), segmenter, grey)
+            _predict(_Task(path.absolute(), model, computing, parts, seen, levels, []), segmenter, grey)
             result = _gather(parts, segmenter, grey, asked=slices)
             summary = _summary(result, grey, file=path, model=model)
             _write_all(out, parts, grey, result, summary)
@@ -210,7 +213,7 @@ def _predict_share(task: _Task, index: int) -> None:
             "file system that all workers share"
         )
     segmenter = load(task.model).on(task.computing.device, precision=task.computing.precision)
-    segmenter = dataclasses.replace(segmenter, slices=task.slices)
+    segmenter = dataclasses.replace(segmenter, **task.seen)
     with open_lazily(task.volume) as grey:
         # A share that is given out again, for its worker was lost, is not begun anew.
         for layers in shares_of([layer for layer in task.shares[index] if layer in task.parts.missing()], 1):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from launch import replace_when_complete
 from segment.inference import Answering, Precision, check_precision, choose_device
+from segment.multiplanar import LEAST_SIDE, across_planes
 from segment.networks import Network, load_network
 from segment.preprocessing import Levels, Preprocessing
 from segment.slice_order import SliceOrder, check_slices, slices_follow
@@ -38,6 +39,10 @@ __all__ = ["Segmentation", "Segmenter", "is_undecided", "load", "shipped_models"
 # a layer of blocks is held over the whole slice, so that they are thinner there.
 SLICE_TILE, SLICE_OVERLAP = 512, 64
 BLOCK_TILE, BLOCK_OVERLAP = (64, 160, 160), 16
+# A slice across a block must show more of it.
+PLANES_TILE, PLANES_OVERLAP = (96, 192, 192), 32
+# A voxel's longest side, in its shortest ones, up to which it counts as a cube.
+MOST_OBLONG = 1.25
 # Slices that are read at once.
 SLAB = 16
 # Feature maps of full resolution that a U-Net holds at once, in units of its first level's channels, and these where a
@@ -118,6 +123,10 @@ class Segmenter:
         itself. ``auto`` looks whether a stack's slices follow on one another. Not saved with the weights.
     turned : bool
         Whether it has learnt from volumes in any of their six orientations, any axis first.
+    multiplanar : bool
+        Whether a first network on slices looks along all three axes, and the mean of its answers counts
+        (`segment.multiplanar`): three times the work. Only of a stack whose slices follow on one another, whose
+        sides have 48 voxels or more, and whose voxels are cubes as far as is known.
     """
 
     first: Network
@@ -132,10 +141,13 @@ class Segmenter:
     undecided: tuple[float, ...] = ()
     slices: SliceOrder = "auto"
     turned: bool = False
+    multiplanar: bool = False
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
         check_slices(self.slices)
+        if self.multiplanar and self.first.dims != 2:
+            raise ValueError("multiplanar is set, but the first network is 3-D; it is for networks on slices")
 
     def on(self, device: str = "auto", *, precision: Precision | None = None) -> "Segmenter":
         """Return the segmenter for another device or precision.
@@ -156,6 +168,11 @@ class Segmenter:
         networks: Any = copy.deepcopy((self.first, self.refine))
         first, refine = (network and network.to(there) for network in networks)
         return dataclasses.replace(self, first=first, refine=refine, precision=precision or self.precision)
+
+    def for_voxels(self, size_um: Sequence[float] | None) -> "Segmenter":
+        """Return the segmenter for voxels of that size; across slices of voxels that are no cubes it does not look."""
+        cubes = size_um is None or max(size_um) <= MOST_OBLONG * min(size_um)
+        return self if cubes or not self.multiplanar else dataclasses.replace(self, multiplanar=False)
 
     def for_stack(self, grey: Any) -> "Segmenter":
         """Return the segmenter with `slices` decided for a stack ``(Z, Y, X)``, of which a few slices are read."""
@@ -180,6 +197,9 @@ class Segmenter:
         ValueError
             If the volume is constant, not three-dimensional or holds NaN.
         """
+        fitting = self.for_voxels(getattr(grey, "voxel_size_um", None))
+        if fitting is not self:
+            return fitting.predict(grey)
         grey = check_grey(grey)
         probability = np.empty((len(self.phases), *grey.shape), np.float32)
         labels = np.empty(grey.shape, np.uint8)
@@ -233,10 +253,10 @@ class Segmenter:
 
     def layers(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Return the first plane of each slab of a volume of that shape, and the one after its last."""
-        network = self.refine or self.first
-        if network.dims == 2:
+        tiles = self._blocks_of_first(shape) if self.refine is None else block_tiles(self.refine, shape)
+        if tiles is None:
             return [(first, min(first + SLAB, shape[0])) for first in range(0, shape[0], SLAB)]
-        return layers_of_tiles(_block_tiles(network, shape))
+        return layers_of_tiles(tiles)
 
     def slabs(
         self, grey: Any, *, planes: tuple[int, int] | None = None, levels: Levels | None = None
@@ -292,15 +312,64 @@ class Segmenter:
                 if planes[0] <= first < planes[1]:
                     yield slabs(first, last).copy()
             return
-        tiles = _block_tiles(self.refine, grey.shape)
+        tiles = block_tiles(self.refine, grey.shape)
         inner = planes_read(tiles, planes)
         stack = _Forward(self._stacked_slabs(grey, levels, inner), inner[0])
         yield from predict_slabs(Answering(self.refine, self.precision), stack, **tiles, planes=planes)
 
+    def predict_first(
+        self, seen: Iterator[np.ndarray], *, shape: Sequence[int], planes: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield the probabilities ``(n_phases, planes, Y, X)`` of the first network, neither refined nor calibrated.
+
+        Parameters
+        ----------
+        seen : iterator of ndarray
+            What the network sees, ``(1, planes, Y, X)``, of all planes that it needs for the wanted ones.
+        shape : sequence of int
+            ``(Z, Y, X)`` of the whole volume.
+        planes : (int, int), optional
+            First plane that is wanted and the one after the last; all by default.
+        """
+        wanted = planes or (0, shape[0])
+        answering, blocks = Answering(self.first, self.precision), self._blocks_of_first(shape)
+        read = _Forward(seen, self._planes_seen(shape, wanted)[0])
+        if blocks is not None:
+            predictor = answering if self.first.dims == 3 else across_planes(answering, self._reach)
+            yield from predict_slabs(predictor, read, **blocks, planes=wanted)
+            return
+        tile = slice_tile(self.first, shape)
+        overlap = [min(SLICE_OVERLAP, side - 1) for side in tile]
+        for z in tqdm(range(*wanted), desc="slices", disable=None if shape[0] > 1 else True):
+            first, last = max(0, z - self._reach), min(shape[0], z + self._reach + 1)
+            # The outermost slices are repeated beyond the ends of the stack.
+            places = np.clip(np.arange(z - self._reach, z + self._reach + 1), 0, shape[0] - 1) - first
+            image = read(first, last)[0, places]
+            yield predict_tiled(answering, image, tile=tile, overlap=overlap, multiple=self.first.factor)[:, None]
+
+    @property
+    def _reach(self) -> int:
+        """Neighbours on both sides that a first network on slices sees."""
+        return int(self.first.config["in_channels"]) // 2
+
+    def _blocks_of_first(self, shape: Sequence[int]) -> dict[str, Any] | None:
+        """Return the tiles of a first stage on blocks, or None of one on slices."""
+        if self.first.dims == 3:
+            return block_tiles(self.first, shape)
+        if self.multiplanar and min(shape) >= LEAST_SIDE:
+            return _tiles(self.first, shape, PLANES_TILE, PLANES_OVERLAP)
+        return None
+
+    def _planes_seen(self, shape: Sequence[int], planes: tuple[int, int]) -> tuple[int, int]:
+        """Return which planes the first stage must see to answer for `planes`: the first and the one after the last."""
+        blocks = self._blocks_of_first(shape)
+        if blocks is not None:
+            return planes_read(blocks, planes)
+        return max(0, planes[0] - self._reach), min(shape[0], planes[1] + self._reach)
+
     def _first_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
-        outer = planes_seen(self.first, grey.shape, planes)
-        seen = self._seen(grey, levels, outer)
-        yield from predict_first(self.first, seen, shape=grey.shape, planes=planes, precision=self.precision)
+        seen = self._seen(grey, levels, self._planes_seen(grey.shape, planes))
+        yield from self.predict_first(seen, shape=grey.shape, planes=planes)
 
     def _stacked_slabs(self, grey: Any, levels: Levels, planes: tuple[int, int]) -> Iterator[np.ndarray]:
         """Yield the input of the refining network."""
@@ -329,18 +398,25 @@ class Segmenter:
         its sum of weighted answers, a slab on its way out, and the feature maps of one tile.
         """
         depth, plane, n = min(shape[0], SLAB), math.prod(shape[1:]), len(self.phases)
-        deep = [network for network in (self.first, self.refine) if network is not None and network.dims == 3]
-        for network in deep:
-            depth += block_tile(network, shape)[0]
+        first, refining = self._blocks_of_first(shape), self.refine and block_tiles(self.refine, shape)
+        depth += sum(blocks["tile"][0] for blocks in (first, refining) if blocks)
         held = depth * plane * (4 * n + 2) * 4
-        maps = [_tile_voxels(network, shape) * _width(network) for network in (self.first, self.refine) if network]
+        if self.first.dims == 3 and first:
+            tile = first["tile"]
+        else:
+            # Of blocks, too, one slice is looked at after the other.
+            tile = sorted(first["tile"])[1:] if first else slice_tile(self.first, shape)
+        maps = [_maps(self.first, tile), _maps(self.refine, refining["tile"]) if self.refine and refining else 0]
         return held + 4 * HELD_MAPS * max(maps)
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change whenever a prediction could."""
-        settings = (self.phases, self.preprocessing, self.temperature, self.precision, self.slices)
+        settings = (
+            self.phases, self.preprocessing, self.temperature, self.precision, self.slices, self.multiplanar
+        )  # fmt: skip
         digest = hashlib.sha256(repr(settings).encode())
-        digest.update(repr((SLICE_TILE, SLICE_OVERLAP, BLOCK_TILE, BLOCK_OVERLAP)).encode())
+        tiles = SLICE_TILE, SLICE_OVERLAP, BLOCK_TILE, BLOCK_OVERLAP, PLANES_TILE, PLANES_OVERLAP
+        digest.update(repr(tiles).encode())
         for network in (self.first, self.refine):
             for name, values in network.state_dict().items() if network else ():
                 digest.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
@@ -357,6 +433,7 @@ class Segmenter:
             "temperature": self.temperature,
             "domain": self.domain.as_dict() if self.domain else None,
             "turned": self.turned,
+            "multiplanar": self.multiplanar,
         }
         with replace_when_complete(folder) as temporary:
             temporary.mkdir()
@@ -404,6 +481,7 @@ def load(name_or_folder: str | Path) -> Segmenter:
             Domain.from_dict(description["domain"]) if description["domain"] else None,
             undecided=tuple(description["undecided"]),
             turned=description.get("turned", False),
+            multiplanar=description.get("multiplanar", False),
         )
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"the segmenter in '{folder}' is damaged or incomplete ({error}); train it again") from error
@@ -442,76 +520,25 @@ def stack_channels(probability: np.ndarray, grey: np.ndarray) -> np.ndarray:
     return np.concatenate([probability, grey]).astype(np.float32, copy=False)
 
 
-def predict_first(
-    network: Network,
-    seen: Iterator[np.ndarray],
-    *,
-    shape: Sequence[int],
-    planes: tuple[int, int] | None = None,
-    precision: Precision = "float32",
-) -> Iterator[np.ndarray]:
-    """Yield the phases' probabilities ``(n, planes, Y, X)`` by a network on slices or on blocks.
-
-    Parameters
-    ----------
-    network : Network
-        2-D or 3-D.
-    seen : iterator of ndarray
-        What the network sees, ``(1, planes, Y, X)``, of all planes of `planes_seen`.
-    shape : sequence of int
-        ``(Z, Y, X)`` of the whole volume.
-    planes : (int, int), optional
-        First plane that is wanted and the one after the last; all by default.
-    precision : {"float32", "bfloat16"}
-        Of the network.
-    """
-    wanted = planes or (0, shape[0])
-    answering, read = Answering(network, precision), _Forward(seen, planes_seen(network, shape, wanted)[0])
-    if network.dims == 3:
-        yield from predict_slabs(answering, read, **_block_tiles(network, shape), planes=wanted)
-        return
-    reach = network.config["in_channels"] // 2
-    tile = slice_tile(network, shape)
-    overlap = [min(SLICE_OVERLAP, side - 1) for side in tile]
-    for z in tqdm(range(*wanted), desc="slices", disable=None if shape[0] > 1 else True):
-        first, last = max(0, z - reach), min(shape[0], z + reach + 1)
-        # The outermost slices are repeated beyond the ends of the stack.
-        places = np.clip(np.arange(z - reach, z + reach + 1), 0, shape[0] - 1) - first
-        image = read(first, last)[0, places]
-        yield predict_tiled(answering, image, tile=tile, overlap=overlap, multiple=network.factor)[:, None]
-
-
-def planes_seen(network: Network, shape: Sequence[int], planes: tuple[int, int]) -> tuple[int, int]:
-    """Return which planes a first stage must see to answer for `planes`: the first and the one after the last."""
-    if network.dims == 3:
-        return planes_read(_block_tiles(network, shape), planes)
-    reach = network.config["in_channels"] // 2
-    return max(0, planes[0] - reach), min(shape[0], planes[1] + reach)
-
-
 def slice_tile(network: Network, shape: Sequence[int]) -> tuple[int, ...]:
     """Return the sides (y, x) of the tiles of a slice."""
     return tuple(fitted_tile(n, SLICE_TILE, SLICE_OVERLAP, network.factor) for n in shape[1:])
 
 
-def block_tile(network: Network, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the sides (z, y, x) of the blocks of a volume."""
-    return tuple(fitted_tile(n, most, BLOCK_OVERLAP, network.factor) for n, most in zip(shape, BLOCK_TILE, strict=True))
+def block_tiles(network: Network, shape: Sequence[int]) -> dict[str, Any]:
+    """Return the keywords of `predict_slabs` for a network on blocks (z, y, x) of a volume."""
+    return _tiles(network, shape, BLOCK_TILE, BLOCK_OVERLAP)
 
 
-def _block_tiles(network: Network, shape: Sequence[int]) -> dict[str, Any]:
-    tile = block_tile(network, shape)
-    overlap = [min(BLOCK_OVERLAP, side - 1) for side in tile]
-    return {"size": shape, "tile": tile, "overlap": overlap, "multiple": network.factor}
+def _tiles(network: Network, shape: Sequence[int], most: Sequence[int], overlap: int) -> dict[str, Any]:
+    tile = [fitted_tile(n, side, overlap, network.factor) for n, side in zip(shape, most, strict=True)]
+    shared = [min(overlap, side - 1) for side in tile]
+    return {"size": shape, "tile": tile, "overlap": shared, "multiple": network.factor}
 
 
-def _tile_voxels(network: Network, shape: Sequence[int]) -> int:
-    tile = slice_tile(network, shape) if network.dims == 2 else block_tile(network, shape)
-    return math.prod(side + network.factor for side in tile)
-
-
-def _width(network: Network) -> int:
-    return int(network.config.get("width", USUAL_WIDTH))
+def _maps(network: Network, tile: Sequence[int]) -> int:
+    """Return how many numbers the widest feature maps of a tile have."""
+    return int(network.config.get("width", USUAL_WIDTH)) * math.prod(side + network.factor for side in tile)
 
 
 class _Forward:

@@ -18,7 +18,7 @@ from segment.monitor import VALIDATION_LOSS, ValidationMonitor
 from segment.networks import Network, build_network
 from segment.preprocessing import Preprocessing, PreprocessingKind
 from segment.samples import ORIENTATIONS, RandomCrops, check_crop_fits
-from segment.segmenter import Segmenter, is_undecided, load, predict_first, stack_channels
+from segment.segmenter import Segmenter, is_undecided, load, stack_channels
 from segment.trust import Domain, apply_temperature, fit_temperature, image_statistics
 from volume import Corpus, Sample, Volume
 
@@ -33,7 +33,7 @@ MOST_VOXELS = 2e7
 # Of the crops that are watched.
 WATCH_SEED = 2**31 + 1
 # What a resumed run may change without becoming another run, unless the learning rate falls by the lines of the log.
-FREE_KEYS = frozenset({"out", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
+FREE_KEYS = frozenset({"out", "multiplanar", "loop.checkpoint_every", "loop.log_every", "loop.loader_workers"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +148,9 @@ class TrainingConfig:
         Names to give to the phases, where corpora name them differently or tell more apart: every label beyond the
         last name becomes the last phase. A corpus may lack the last of them, if it names the others as here. With None
         all corpora must have the same names, and these are taken.
+    multiplanar : bool
+        For ``slices``: whether the trained network looks along all three axes of a volume, and the mean of its answers
+        counts. Only calibration and what comes after it change, not the training.
     crop : tuple of int
         Size of a training sample: (y, x) for ``slices``, (z, y, x) for the others.
     neighbours : int
@@ -177,6 +180,7 @@ class TrainingConfig:
     phases: tuple[str, ...] | None = None
     crop: tuple[int, ...] = (96, 96)
     neighbours: int = 0
+    multiplanar: bool = False
     preprocessing: PreprocessingKind = "percentile"
     seed: int = 0
     network: NetworkSettings = NetworkSettings()
@@ -197,6 +201,8 @@ class TrainingConfig:
             raise ConfigError(f"network.name is '{self.network.name}'; stage 'refine' takes 'unet'")
         if self.neighbours < 0 or (self.neighbours and self.stage != "slices"):
             raise ConfigError(f"neighbours is {self.neighbours}; give 0, or more with stage 'slices'")
+        if self.multiplanar and self.stage != "slices":
+            raise ConfigError(f"multiplanar is set with stage '{self.stage}'; it is for 'slices', leave it out")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; give a whole number, 0 or more")
         self._check_data()
@@ -300,6 +306,7 @@ def train_stage(config: TrainingConfig) -> Segmenter:
         set_aside=config.aside,
         preprocessing=preprocessing,
         turned=config.samples.turned and (first is None or first.turned),
+        multiplanar=config.multiplanar if first is None else first.multiplanar,
     )
     return _finished(segmenter, held_out, corpora=corpora, config=config)
 
@@ -363,7 +370,7 @@ def _first_stage(config: TrainingConfig) -> Segmenter | None:
     if first.set_aside is not None:
         _check_set_aside(first.set_aside, config)
     first.first.to(this_process().device)
-    return first
+    return dataclasses.replace(first, precision="bfloat16" if config.loop.mixed_precision == "bf16" else "float32")
 
 
 def _check_set_aside(before: Any, config: TrainingConfig) -> None:
@@ -522,7 +529,7 @@ def _network_input(grey: np.ndarray, first: Segmenter | None, preprocessing: Pre
     seen = preprocessing.apply(grey, preprocessing.measure(grey))[None]
     if first is None:
         return seen
-    slabs = predict_first(first.first, iter([seen]), shape=grey.shape)
+    slabs = first.predict_first(iter([seen]), shape=grey.shape)
     return stack_channels(np.concatenate(list(slabs), axis=1), seen)
 
 

@@ -212,6 +212,8 @@ def _tuned(segmenter: Segmenter, best: Candidate, phases: tuple[str, ...]) -> Se
         porosity_errors=best.square_errors if len(best.square_errors) >= FEWEST_SQUARES else (),
         undecided=(),
         set_aside=None,
+        # What was judged looked along z.
+        multiplanar=False,
         temperature=max(1.0, best.temperature),
         domain=None,
     )

@@ -232,6 +232,7 @@ def test_fingerprint_changes_with_all_that_a_prediction_rests_on(wild_segmenter,
             dataclasses.replace(segmenter, refine=None),
             dataclasses.replace(segmenter, preprocessing=Preprocessing("stretch")),
             dataclasses.replace(segmenter, precision="bfloat16"),
+            dataclasses.replace(segmenter, multiplanar=True),
         )
     ]
     assert len(set(found)) == len(found)

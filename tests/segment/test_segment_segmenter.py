@@ -11,7 +11,7 @@ import segment
 from segment import Segmenter
 from segment.networks import UNet
 from segment.preprocessing import Preprocessing, normalise
-from segment.segmenter import SLAB, predict_first
+from segment.segmenter import SLAB
 from segment.trust import Domain, apply_temperature, conformal_interval, image_statistics
 from volume import Volume
 
@@ -167,7 +167,7 @@ def test_input_is_not_changed(wild_segmenter, grey):
 
 
 def first_stage(segmenter, values):
-    return np.concatenate(list(predict_first(segmenter.first, iter([values[None]]), shape=values.shape)), axis=1)
+    return np.concatenate(list(segmenter.predict_first(iter([values[None]]), shape=values.shape)), axis=1)
 
 
 def test_first_stage_sees_each_slice_alone(wild_segmenter, grey):
@@ -218,7 +218,8 @@ def test_network_with_neighbours_sees_them_and_at_the_ends_the_outermost_slice_a
     torch.manual_seed(0)
     network = UNet(dims=2, in_channels=2 * neighbours + 1, width=4, depth=1).eval()
     values = normalise(grey)
-    found = np.concatenate(list(predict_first(network, iter([values[None]]), shape=values.shape)), axis=1)
+    segmenter = Segmenter(network, None, ("pore", "solid"))
+    found = np.concatenate(list(segmenter.predict_first(iter([values[None]]), shape=values.shape)), axis=1)
     extended = np.pad(values, [(neighbours, neighbours), (0, 1), (0, 0)], mode="edge")
     extended[:, -1] = extended[:, -2]
     for z in range(len(values)):
@@ -362,5 +363,5 @@ def test_large_slice_in_tiles_equals_itself_in_one_tile_for_a_network_that_looks
 
     grey = np.random.default_rng(0).uniform(0, 1, (2, 300, 270)).astype(np.float32)
     expected = network(torch.from_numpy(grey)[:, None]).softmax(dim=1).numpy().swapaxes(0, 1)
-    found = list(predict_first(Pointwise(), iter([grey[None]]), shape=grey.shape))
+    found = list(Segmenter(Pointwise(), None, ("pore", "solid")).predict_first(iter([grey[None]]), shape=grey.shape))
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-6)

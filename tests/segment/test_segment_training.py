@@ -319,6 +319,10 @@ def test_first_stage_with_other_phases_than_the_corpus_is_refused(tiny, wild_seg
         (["preprocessing=sharpen"], "'preprocessing' is 'sharpen'"),
         (["stage=blocks", "crop=[16, 16, 16]", "neighbours=1"], "neighbours is 1; give 0, or more with stage 'slices'"),
         (
+            ["stage=blocks", "crop=[16, 16, 16]", "multiplanar=true"],
+            "multiplanar is set with stage 'blocks'",
+        ),
+        (
             ["loop.learning_rat=0.1"],
             r"unknown configuration key 'loop.learning_rat'; did you mean 'loop.learning_rate'",
         ),
@@ -329,6 +333,15 @@ def test_first_stage_with_other_phases_than_the_corpus_is_refused(tiny, wild_seg
 def test_configuration_that_cannot_be_used_is_refused_and_says_why(overrides, reason):
     with pytest.raises(ConfigError, match=reason):
         load_config(TrainingConfig, None, ["corpus=c", "out=o", *overrides])
+
+
+def test_finished_first_stage_may_look_along_three_axes_without_training_and_hands_it_on(tiny, tmp_path):
+    plain = train_stage(tiny())
+    across = train_stage(tiny(multiplanar=True))
+    assert (plain.multiplanar, across.multiplanar) == (False, True)
+    _assert_equal_to_the_bit(across.first.state_dict(), plain.first.state_dict())
+    refine = {"stage": "refine", "first_stage": str(tmp_path / "run"), "out": tmp_path / "refine"}
+    assert train_stage(tiny(**refine, crop=(16, 16, 16))).multiplanar
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_crop_that_is_too_large_is_refused_before_the_first_stage_segments_anyth
     folder = make_corpus("a", 2)
     first = train_stage(config(folder))
     first.save(folder.parent / "first")
-    monkeypatch.setattr("segment.training.predict_first", lambda *_a, **_k: pytest.fail("segmented"))
+    monkeypatch.setattr("segment.segmenter.Segmenter.predict_first", lambda *_a, **_k: pytest.fail("segmented"))
     refine = config(folder, stage="refine", first_stage=str(folder.parent / "first"), crop=(16, 8, 8))
     with pytest.raises(ValueError, match=r"crop \(16, 8, 8\) is larger than a volume of \(8, 16, 16\)"):
         train_stage(refine)
