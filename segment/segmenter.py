@@ -39,8 +39,6 @@ __all__ = ["Segmentation", "Segmenter", "is_undecided", "load", "shipped_models"
 # a layer of blocks is held over the whole slice, so that they are thinner there.
 SLICE_TILE, SLICE_OVERLAP = 512, 64
 BLOCK_TILE, BLOCK_OVERLAP = (64, 160, 160), 16
-# A slice across a block must show more of it.
-PLANES_TILE, PLANES_OVERLAP = (96, 192, 192), 32
 # A voxel's longest side, in its shortest ones, up to which it counts as a cube.
 MOST_OBLONG = 1.25
 # Slices that are read at once.
@@ -354,11 +352,8 @@ class Segmenter:
 
     def _blocks_of_first(self, shape: Sequence[int]) -> dict[str, Any] | None:
         """Return the tiles of a first stage on blocks, or None of one on slices."""
-        if self.first.dims == 3:
-            return block_tiles(self.first, shape)
-        if self.multiplanar and min(shape) >= LEAST_SIDE:
-            return _tiles(self.first, shape, PLANES_TILE, PLANES_OVERLAP)
-        return None
+        on_blocks = self.first.dims == 3 or (self.multiplanar and min(shape) >= LEAST_SIDE)
+        return block_tiles(self.first, shape) if on_blocks else None
 
     def _planes_seen(self, shape: Sequence[int], planes: tuple[int, int]) -> tuple[int, int]:
         """Return which planes the first stage must see to answer for `planes`: the first and the one after the last."""
@@ -415,8 +410,7 @@ class Segmenter:
             self.phases, self.preprocessing, self.temperature, self.precision, self.slices, self.multiplanar
         )  # fmt: skip
         digest = hashlib.sha256(repr(settings).encode())
-        tiles = SLICE_TILE, SLICE_OVERLAP, BLOCK_TILE, BLOCK_OVERLAP, PLANES_TILE, PLANES_OVERLAP
-        digest.update(repr(tiles).encode())
+        digest.update(repr((SLICE_TILE, SLICE_OVERLAP, BLOCK_TILE, BLOCK_OVERLAP)).encode())
         for network in (self.first, self.refine):
             for name, values in network.state_dict().items() if network else ():
                 digest.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
@@ -527,13 +521,9 @@ def slice_tile(network: Network, shape: Sequence[int]) -> tuple[int, ...]:
 
 def block_tiles(network: Network, shape: Sequence[int]) -> dict[str, Any]:
     """Return the keywords of `predict_slabs` for a network on blocks (z, y, x) of a volume."""
-    return _tiles(network, shape, BLOCK_TILE, BLOCK_OVERLAP)
-
-
-def _tiles(network: Network, shape: Sequence[int], most: Sequence[int], overlap: int) -> dict[str, Any]:
-    tile = [fitted_tile(n, side, overlap, network.factor) for n, side in zip(shape, most, strict=True)]
-    shared = [min(overlap, side - 1) for side in tile]
-    return {"size": shape, "tile": tile, "overlap": shared, "multiple": network.factor}
+    tile = [fitted_tile(n, most, BLOCK_OVERLAP, network.factor) for n, most in zip(shape, BLOCK_TILE, strict=True)]
+    overlap = [min(BLOCK_OVERLAP, side - 1) for side in tile]
+    return {"size": shape, "tile": tile, "overlap": overlap, "multiple": network.factor}
 
 
 def _maps(network: Network, tile: Sequence[int]) -> int:

@@ -158,6 +158,12 @@ def test_a_stage_alone_learns_from_corpora_that_have_recipes(file):
     check_recipes(config)
 
 
+def test_the_model_of_layers_that_may_stand_is_trained_so():
+    trainings = [read(f"gdl-mpl/{stage}.yaml") for stage in ("slices_scales", "slices", "refine")]
+    assert all(one.samples.turned for one in trainings)
+    assert trainings[1].multiplanar
+
+
 @pytest.mark.parametrize(
     ("name", "stages"),
     [("fibsem", ["slices_scales", "slices_mixed", "slices"]), ("gdl-mpl", ["slices_scales", "slices"])],
