@@ -334,7 +334,10 @@ class Segmenter:
         read = _Forward(seen, self._planes_seen(shape, wanted)[0])
         if blocks is not None:
             predictor = answering if self.first.dims == 3 else across_planes(answering, self._reach)
-            yield from predict_slabs(predictor, read, **blocks, planes=wanted)
+            with tqdm(total=wanted[1] - wanted[0], desc="slices", disable=None) as done:
+                for slab in predict_slabs(predictor, read, **blocks, planes=wanted):
+                    done.update(slab.shape[1])
+                    yield slab
             return
         tile = slice_tile(self.first, shape)
         overlap = [min(SLICE_OVERLAP, side - 1) for side in tile]
